@@ -1,0 +1,64 @@
+# `make run` and `make test` are the whole set-up; everything else is here because those two use it.
+# Needs Python 3.11 or newer, nothing else. PYTHON=python3.12 chooses another one.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --no-input
+
+.PHONY: help setup run test check style types imports fast full report lock clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: $(VENV)/.ready  ## the virtual environment with the pinned packages
+
+run: $(VENV)/.ready  ## the whole product on this machine: database, emulator, gateway, page
+	@exec $(BIN)/utter dev
+
+test: $(VENV)/.ready-test style types imports full  ## everything CI runs
+
+check: $(VENV)/.ready-test style types imports fast  ## the fast inner loop, under a minute
+
+style:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types:
+	$(BIN)/mypy
+
+imports:
+	$(BIN)/lint-imports
+
+fast:
+	$(BIN)/pytest -q -m "not slow and not integration and not browser"
+
+full:
+	$(BIN)/pytest
+
+report: $(VENV)/.ready-test  ## docs/session-machine.md from the session's tables; a test fails when it is stale
+	$(BIN)/python -m protocol.report > docs/session-machine.md
+
+lock: $(VENV)/.ready-test  ## pin what pyproject.toml asks for (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	    pyproject.toml build.in -o requirements.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	    --extra test -c requirements.lock pyproject.toml build.in -o requirements-test.lock
+
+clean:  ## forget the environment and the local data
+	rm -rf $(VENV) .utter
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "Utter needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.ready: requirements.lock pyproject.toml | $(BIN)/python
+	$(PIP) install -q --require-hashes -r requirements.lock
+	$(PIP) install -q --no-build-isolation --no-deps -e .
+	@touch $@
+
+$(VENV)/.ready-test: requirements-test.lock pyproject.toml | $(BIN)/python
+	$(PIP) install -q --require-hashes -r requirements-test.lock
+	$(PIP) install -q --no-build-isolation --no-deps -e .
+	@touch $@ $(VENV)/.ready

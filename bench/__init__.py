@@ -1,0 +1,1 @@
+"""The provider emulator, and the instruments that measure the gateway against it."""

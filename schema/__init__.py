@@ -1,0 +1,1 @@
+"""Shapes that cross a boundary: HTTP messages, database records, named queries and migrations."""

@@ -1,0 +1,1 @@
+"""PostgreSQL (asyncpg) and objects (obstore): the only package that imports either."""
