@@ -8,6 +8,9 @@ import pytest
 from hypothesis import settings
 
 from tests.support.backends import ASYNCIO
+from tests.support.postgres import database, empty_database, make_database, postgres_server
+
+__all__ = ["database", "empty_database", "make_database", "postgres_server"]
 
 # A loaded machine is slow, not wrong: no law may fail by the clock (Hypothesis gives an example 200 ms by default).
 settings.register_profile("utter", deadline=None)

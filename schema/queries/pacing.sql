@@ -1,0 +1,2 @@
+-- name: take_turn
+select utter.take_turn(:lane, :per_second, :per_minute, :longest_wait);

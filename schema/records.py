@@ -1,0 +1,192 @@
+"""Rows as they come out of the database, and what goes in to make new ones.
+
+A row's field names are its query's column names; `tests/schema/test_queries.py` holds the two together. Text is
+stored as given, times are aware and in UTC, JSON columns are plain Python values.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+import msgspec
+
+Json = dict[str, Any]
+
+TaskType = Literal["generate", "generate_stream", "design_preview", "clone"]
+"""`generate_stream` is ours: v1's guard of one active `generate` per user does not see it (product section 8)."""
+
+Status = Literal["pending", "processing", "completed", "failed", "cancelled"]
+"""Of tasks and generations alike; the last three are terminal (contract 2.1)."""
+
+Provider = Literal["modal", "qwen"]
+
+ProviderStatus = Literal[
+    "queued",
+    "ws_connecting",
+    "session_updated",
+    "streaming",
+    "finalizing",
+    "spooled",
+    "completed",
+    "failed",
+    "cancelled",
+]
+"""The closed list of product section 4. Rows of v1 code may hold other words, so `TaskRow` says `str`."""
+
+Item = TypeVar("Item")
+
+
+class Page(msgspec.Struct, Generic[Item], frozen=True, kw_only=True):
+    """One page of a listing. `total` counts the whole listing, not the page."""
+
+    items: list[Item]
+    total: int
+
+
+class ProfileRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of `public.profiles`. `id` is the user's id."""
+
+    id: UUID
+    handle: str | None
+    display_name: str | None
+    avatar_url: str | None
+    subscription_tier: str
+    credits_remaining: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class VoiceRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of `public.voices`. `provider_voice_kind` is `vc` for a cloned, `vd` for a designed voice."""
+
+    id: UUID
+    user_id: UUID
+    name: str
+    reference_object_key: str | None
+    reference_transcript: str | None
+    description: str | None
+    language: str
+    source: Literal["uploaded", "designed"]
+    created_at: datetime
+    tts_provider: Provider
+    provider_voice_id: str | None
+    provider_target_model: str | None
+    provider_region: str | None
+    provider_request_id: str | None
+    provider_voice_kind: Literal["vc", "vd"] | None
+    provider_metadata: Json
+    deleted_at: datetime | None
+
+
+class NewVoice(msgspec.Struct, frozen=True, kw_only=True):
+    """A voice to insert; `name` holds 1 to 100 code points (contract 3.1)."""
+
+    id: UUID
+    user_id: UUID
+    name: str
+    source: Literal["uploaded", "designed"]
+    tts_provider: Provider
+    language: str = "Auto"
+    reference_object_key: str | None = None
+    reference_transcript: str | None = None
+    description: str | None = None
+    provider_voice_id: str | None = None
+    provider_target_model: str | None = None
+    provider_region: str | None = None
+    provider_request_id: str | None = None
+    provider_voice_kind: Literal["vc", "vd"] | None = None
+    provider_metadata: Json = {}
+
+
+class GenerationRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of `public.generations` with its voice's name.
+
+    `voice_name` stays after the voice was deleted softly. `audio_sha256` is lower-case hex of the stored object,
+    `audio_bytes` its length, `characters_billed` what the vendor counted. `first_audio_seconds` counts from the
+    request, `timings` are the steps of its trace.
+    """
+
+    id: UUID
+    user_id: UUID
+    voice_id: UUID | None
+    voice_name: str | None
+    text: str
+    audio_object_key: str | None
+    duration_seconds: float | None
+    language: str
+    status: Status
+    generation_time_seconds: float | None
+    error_message: str | None
+    created_at: datetime
+    completed_at: datetime | None
+    tts_provider: Provider
+    provider_model: str | None
+    output_format: str | None
+    provider_metadata: Json
+    audio_bytes: int | None
+    audio_sha256: str | None
+    characters_billed: int | None
+    first_audio_seconds: float | None
+    timings: list[Json] | None
+
+
+class NewGeneration(msgspec.Struct, frozen=True, kw_only=True):
+    """A generation and the task that watches it, to insert together.
+
+    `metadata` is added to the task's own (`voice_id`, `voice_name`, `language`): contract 2.2 lists what v1 keeps.
+    """
+
+    generation_id: UUID
+    task_id: UUID
+    user_id: UUID
+    voice_id: UUID
+    voice_name: str
+    text: str
+    language: str
+    provider: Provider
+    task_type: Literal["generate", "generate_stream"]
+    provider_model: str | None = None
+    metadata: Json = {}
+
+
+class Completion(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known once the audio is stored: see `GenerationRow` for the units."""
+
+    generation_id: UUID
+    task_id: UUID
+    object_key: str
+    output_format: str
+    audio_bytes: int
+    audio_sha256: str
+    duration_seconds: float
+    generation_time_seconds: float
+    characters_billed: int | None = None
+    first_audio_seconds: float | None = None
+    provider_metadata: Json = {}
+    timings: list[Json] = []
+
+
+class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of `public.tasks`."""
+
+    id: UUID
+    user_id: UUID
+    type: TaskType
+    status: Status
+    modal_job_id: str | None
+    error: str | None
+    generation_id: UUID | None
+    voice_id: UUID | None
+    modal_poll_count: int
+    metadata: Json
+    result: Json | None
+    created_at: datetime
+    updated_at: datetime
+    completed_at: datetime | None
+    provider: Provider
+    provider_job_id: str | None
+    provider_status: str | None
+    provider_poll_count: int
+    cancellation_requested: bool

@@ -1,0 +1,31 @@
+"""Profiles, and the stand-in's users."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from schema.queries import Query, load
+from schema.records import ProfileRow
+from storage.database import Transaction
+
+_GET: Query[ProfileRow] = load("profiles.get", ProfileRow)
+_INSERT: Query[UUID] = load("profiles.insert", UUID)
+_CREATE_USER: Query[UUID] = load("profiles.create_user", UUID)
+
+
+async def get_or_create_profile(tx: Transaction, owner: UUID) -> ProfileRow:
+    """The owner's profile, in `Database.as_user(owner)`. Raises `UnknownUser` when there is no such user."""
+    profile = await tx.fetch_one(_GET, owner=owner)
+    if profile is None:
+        await tx.fetch_one(_INSERT, owner=owner)
+        profile = await tx.fetch_value(_GET, owner=owner)
+    return profile
+
+
+async def create_local_user(tx: Transaction, user_id: UUID) -> bool:
+    """Put a user into the `auth` stand-in; False when it is there already. Its trigger makes the profile.
+
+    For local development: the transaction must belong to the database's administrator, and the database must not be
+    Supabase's, whose users come from its own auth service.
+    """
+    return await tx.fetch_one(_CREATE_USER, user_id=user_id) is not None

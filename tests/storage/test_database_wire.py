@@ -1,0 +1,148 @@
+"""The unit of work on a network that stalls: nothing is left half done, on the server or in the pool."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import pytest
+
+from schema.queries import Query
+from storage import database as database_module
+from storage import voices
+from storage.database import Database, DatabaseUnavailable
+from tests.support.backends import PLAIN_ASYNCIO
+from tests.support.migrations import connected
+from tests.support.postgres import TestDatabase
+from tests.support.postgres_wire import Wire, wired
+from tests.support.rows import new_voice
+
+pytestmark = [pytest.mark.integration, pytest.mark.anyio]
+
+
+@pytest.fixture
+def anyio_backend() -> Any:
+    return PLAIN_ASYNCIO
+
+
+WHO: Query[str] = Query("test.who", "select current_user::text", (), str)
+
+STALLED_SECONDS = 0.1
+"""Stands for a bound of seconds, on a wire that moves nothing at all."""
+
+
+@pytest.fixture
+async def wire(database: TestDatabase) -> AsyncIterator[Wire]:
+    async with wired(database) as found:
+        yield found
+
+
+@pytest.fixture
+async def single(wire: Wire) -> AsyncIterator[Database]:
+    """A pool of one connection, so that whatever a unit of work leaves behind meets the next one."""
+    async with Database.open(wire.gateway_url, max_connections=1) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def complaints() -> list[str]:
+    """What the driver tells the event loop of, because it can tell nobody else."""
+    found: list[str] = []
+
+    def note(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        found.append(context["message"])
+
+    asyncio.get_running_loop().set_exception_handler(note)
+    return found
+
+
+async def open_transactions(database: TestDatabase) -> int:
+    async with connected(database) as sql:
+        count: int = await sql.value(
+            "select count(*) from pg_stat_activity where datname = current_database() and state like 'idle in %'"
+        )
+    return count
+
+
+async def test_a_request_cancelled_while_its_transaction_begins_leaves_none_open(
+    single: Database, wire: Wire, database: TestDatabase, complaints: list[str]
+) -> None:
+    user = database.create_user()
+    stuck = wire.hold()
+
+    async def request() -> None:
+        async with single.as_user(user):
+            pytest.fail("the body of a request that was cancelled before")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(request)
+        await stuck.wait()
+        group.cancel_scope.cancel()
+        wire.let_go()
+    async with single.as_service() as tx:
+        assert await tx.fetch_value(WHO) == "utter"
+    assert await open_transactions(database) == 0
+    assert complaints == []
+
+
+async def test_a_request_cancelled_on_a_wire_that_stalls_ends_within_its_bound(
+    single: Database, wire: Wire, database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "FINISH_SECONDS", STALLED_SECONDS)
+    user = database.create_user()
+
+    async def request() -> None:
+        async with single.as_user(user) as tx:
+            stuck.set_result(wire.hold())
+            await voices.insert_voice(tx, new_voice(user))
+
+    stuck: asyncio.Future[anyio.Event] = asyncio.get_running_loop().create_future()
+    async with anyio.create_task_group() as group:
+        group.start_soon(request)
+        await (await stuck).wait()
+        group.cancel_scope.cancel()
+    wire.let_go()
+    await single.ping()
+    assert await open_transactions(database) == 0
+
+
+async def test_a_transaction_that_cannot_begin_is_unavailable(
+    single: Database, wire: Wire, database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "FINISH_SECONDS", STALLED_SECONDS)
+    wire.hold()
+    with pytest.raises(DatabaseUnavailable):
+        async with single.as_service():
+            pytest.fail("the body of a transaction that did not begin")
+    wire.let_go()
+    await single.ping()
+    assert await open_transactions(database) == 0
+
+
+async def test_a_commit_that_is_not_answered_is_unavailable(
+    single: Database, wire: Wire, database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "FINISH_SECONDS", STALLED_SECONDS)
+    user = database.create_user()
+    with pytest.raises(DatabaseUnavailable):
+        async with single.as_user(user) as tx:
+            await voices.insert_voice(tx, new_voice(user))
+            wire.hold()
+    wire.let_go()
+    await single.ping()
+    assert await open_transactions(database) == 0
+
+
+async def test_a_rollback_that_is_not_answered_does_not_hide_why(
+    single: Database, wire: Wire, database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "FINISH_SECONDS", STALLED_SECONDS)
+    with pytest.raises(RuntimeError, match="changed my mind"):
+        async with single.as_service():
+            wire.hold()
+            raise RuntimeError("changed my mind")
+    wire.let_go()
+    await single.ping()
+    assert await open_transactions(database) == 0

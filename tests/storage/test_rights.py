@@ -1,0 +1,67 @@
+"""Who may reach schema `utter`, and what functions with their owner's rights may be talked into."""
+
+from __future__ import annotations
+
+import asyncpg
+import pytest
+
+from storage.migrate import migrate
+from tests.support.migrations import connected
+from tests.support.postgres import TestDatabase
+
+pytestmark = [pytest.mark.integration, pytest.mark.anyio]
+
+OTHERS = ("anon", "authenticated", "service_role", "utter_api")
+
+
+async def test_a_function_with_its_owners_rights_looks_names_up_nowhere_but_where_it_says(
+    database: TestDatabase,
+) -> None:
+    async with connected(database) as sql:
+        loose = await sql.value(
+            """
+            select array_agg(oid::regprocedure::text) from pg_proc
+            where prosecdef and pronamespace in ('public'::regnamespace, 'utter'::regnamespace)
+              and proconfig is distinct from array['search_path=""']
+            """
+        )
+        assert loose is None
+        assert await sql.value("select count(*) from pg_proc where prosecdef and pronamespace = 'utter'::regnamespace")
+
+
+async def test_nobody_but_the_gateways_login_calls_a_service_function(database: TestDatabase) -> None:
+    async with connected(database) as sql:
+        open_to_others = await sql.value(
+            """
+            select array_agg(distinct function.oid::regprocedure::text || ' to ' || coalesce(role.rolname, 'public'))
+            from pg_proc function
+            cross join aclexplode(coalesce(function.proacl, acldefault('f', function.proowner))) granted
+            left join pg_roles role on role.oid = granted.grantee
+            where function.pronamespace = 'utter'::regnamespace
+              and granted.grantee <> function.proowner and role.rolname is distinct from 'utter_gateway'
+            """
+        )
+        assert open_to_others is None
+        helper = "utter.end_generation(uuid, uuid, text, text)"
+        assert not await sql.value("select has_function_privilege('utter_gateway', $1, 'execute')", helper)
+
+
+@pytest.mark.parametrize("role", OTHERS)
+@pytest.mark.parametrize("statement", ["select utter.interrupt_all('x')", "select from utter.schema_migrations"])
+async def test_the_grants_a_platform_makes_by_default_open_no_door(
+    empty_database: TestDatabase, role: str, statement: str
+) -> None:
+    """The widest there are: on whatever this owner makes, in any schema. Nobody is let into ours."""
+    async with connected(empty_database) as sql:
+        await sql.execute(
+            "do $$ begin"
+            " if to_regrole('anon') is null then create role anon nologin; end if;"
+            " if to_regrole('authenticated') is null then create role authenticated nologin; end if;"
+            " end $$"
+        )
+        await sql.execute("alter default privileges grant all on tables to anon, authenticated")
+        await sql.execute("alter default privileges grant execute on functions to anon, authenticated")
+        migrate(empty_database.admin_url)
+        await sql.execute(f"set role {role}")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await sql.execute(statement)
