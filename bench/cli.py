@@ -1,0 +1,45 @@
+"""Dispatcher of the bench commands. A command is loaded only when it is called: the emulator needs no benchmark."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A module with `main(argv) -> int`, the exit status."""
+
+    module: str
+    does: str
+
+
+COMMANDS = {
+    "emulate": Command("bench.emulator.server", "stand in for the speech provider, with real speech"),
+    "record": Command("bench.emulator.record", "synthesize a recording to clone a voice from"),
+    "latency": Command("bench.latency", "time to first audio and added latency, against the bare emulator"),
+    "capacity": Command("bench.capacity", "how many streams at once, and the memory they take"),
+    "websockets": Command("bench.websocket_clients", "compare WebSocket client libraries"),
+}
+
+
+def usage() -> str:
+    """The help text."""
+    rows = [f"  {name:<12}{command.does}" for name, command in COMMANDS.items()]
+    return "\n".join(["usage: python -m bench COMMAND [options]", "", *rows, "", "COMMAND --help says more."])
+
+
+def main(argv: list[str]) -> int:
+    """Run one command; 2 for none or an unknown one."""
+    name, *rest = argv or [""]
+    if name in {"-h", "--help"}:
+        print(usage())
+        return 0
+    command = COMMANDS.get(name)
+    if command is None:
+        print(usage(), file=sys.stderr)
+        return 2
+    run: Callable[[list[str]], int] = import_module(command.module).main
+    return run(rest)
