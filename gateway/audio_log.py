@@ -1,0 +1,135 @@
+"""The audio of one generation: append-only, written once, read by any number of listeners from any offset.
+
+A listener is only a position. It holds no bytes of its own, so a slow one costs nothing and delays nobody, and one
+that comes late reads exactly what the first one read. Runs on any event loop anyio knows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import AsyncIterator
+from enum import Enum
+
+import anyio
+
+from protocol.errors import ProviderFailure
+
+
+class LogState(Enum):
+    """OPEN while the provider speaks; COMPLETE and FAILED are final."""
+
+    OPEN = "open"
+    COMPLETE = "complete"
+    FAILED = "failed"
+
+
+class OffsetPastEnd(Exception):
+    """A listener asked to start behind the last byte of a finished log. `size` is the log's length in bytes."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        super().__init__(f"offset is past the end of {size} bytes")
+
+
+class AudioLog:
+    """Bytes in arrival order, with a running SHA-256 and one terminal state."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._ends: list[int] = []
+        self._digest = hashlib.sha256()
+        self._state = LogState.OPEN
+        self._failure: ProviderFailure | None = None
+        self._changed = anyio.Event()
+
+    @property
+    def state(self) -> LogState:
+        return self._state
+
+    @property
+    def failure(self) -> ProviderFailure | None:
+        """Why the log is FAILED, else None."""
+        return self._failure
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return self._ends[-1] if self._ends else 0
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of the bytes so far."""
+        return self._digest.hexdigest()
+
+    def append(self, data: bytes) -> None:
+        """Add bytes and wake the listeners. Raises RuntimeError on a log that has ended."""
+        self._require_open()
+        if not data:
+            return
+        self._pieces.append(data)
+        self._ends.append(self.size + len(data))
+        self._digest.update(data)
+        self._wake()
+
+    def complete(self) -> None:
+        """The provider finished. Raises RuntimeError on a log that has ended."""
+        self._require_open()
+        self._state = LogState.COMPLETE
+        self._wake()
+
+    def fail(self, failure: ProviderFailure) -> None:
+        """No more audio will come. Raises RuntimeError on a log that has ended."""
+        self._require_open()
+        self._failure = failure
+        self._state = LogState.FAILED
+        self._wake()
+
+    async def wait_for(self, offset: int) -> None:
+        """Return when a byte at `offset` exists, or the log is complete and ends exactly there.
+
+        Raises:
+            ProviderFailure: the log failed before that byte came.
+            OffsetPastEnd: the log is complete and shorter than `offset`.
+        """
+        while self.size <= offset and self._state is LogState.OPEN:
+            await self._changed.wait()
+        if self.size > offset:
+            return
+        if self._failure is not None:
+            raise self._failure
+        if self.size < offset:
+            raise OffsetPastEnd(self.size)
+
+    async def read(self, offset: int = 0) -> AsyncIterator[bytes]:
+        """Yield the bytes from `offset` on as they come, in the pieces they came in; end when the log completes.
+
+        Raises the same as `wait_for`, a `ProviderFailure` only after the last byte that exists.
+        """
+        while True:
+            await self.wait_for(offset)
+            if offset == self.size:
+                return
+            index = bisect_right(self._ends, offset)
+            piece = self._pieces[index]
+            skip = offset - (self._ends[index] - len(piece))
+            piece = piece[skip:] if skip else piece
+            offset += len(piece)
+            yield piece
+
+    def slice(self, start: int, stop: int) -> bytes:
+        """The bytes `start` (inclusive) to `stop` (exclusive), all of which must exist."""
+        if not 0 <= start <= stop <= self.size:
+            raise ValueError(f"{start} to {stop} is not within {self.size} bytes")
+        first = bisect_right(self._ends, start)
+        base = self._ends[first - 1] if first else 0
+        joined = b"".join(self._pieces[first : bisect_right(self._ends, stop - 1) + 1])
+        return joined[start - base : stop - base]
+
+    def _require_open(self) -> None:
+        if self._state is not LogState.OPEN:
+            raise RuntimeError(f"the log is {self._state.value}")
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()

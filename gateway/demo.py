@@ -1,0 +1,159 @@
+"""What the one-command demo needs to be worth opening: a user with a cloned and a designed voice.
+
+The voices are made as a customer's would be, through the customization REST; only the recording is synthesized,
+because there is nobody to read it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from uuid import UUID
+
+import anyio
+import structlog
+
+from gateway.pipeline import INTERRUPTED
+from gateway.providers import QwenCustomization, VoiceKind, open_customization
+from gateway.services import Services
+from gateway.settings import ProviderMode
+from protocol.customization import AudioSource, data_url
+from protocol.customization_answers import CreatedVoice
+from protocol.errors import ProviderFailure
+from schema.records import NewVoice
+from storage import generations, voices
+from storage.database import AlreadyExists, Database
+from storage.objects import REFERENCES
+from storage.profiles import create_local_user
+
+DEMO_USER = UUID("5a17e000-0000-4000-8000-000000000001")
+
+CLONED_VOICE = UUID("5a17e000-0000-4000-8000-0000000000c1")
+DESIGNED_VOICE = UUID("5a17e000-0000-4000-8000-0000000000d1")
+"""Fixed ids, so that a start finds what an earlier one made."""
+
+TRANSCRIPT = (
+    "I have read aloud to other people for as long as I can remember. On winter evenings we sat around the stove, and "
+    "whoever had the book in their hands decided how the story sounded. That is why I like to lend my voice to others."
+)
+"""Some 15 seconds of speech: the vendor advises 10 to 20 (protocol reference 3.1)."""
+
+DESCRIPTION = "A warm, unhurried narrator with a low voice, for long evenings and longer stories."
+
+PREVIEW_TEXT = "Make yourself comfortable, and let me tell you how it began."
+
+_log: structlog.typing.FilteringBoundLogger = structlog.get_logger("utter.demo")
+
+
+class DemoFailed(Exception):
+    """The demo cannot be set up. The message says why."""
+
+
+async def create_user(admin_url: str, user_id: UUID) -> None:
+    """Add a user to the local database; nothing happens when it is there. `admin_url` is the schema owner's."""
+    async with Database.open(admin_url, max_connections=1) as database, database.as_service() as transaction:
+        await create_local_user(transaction, user_id)
+
+
+async def prepare_rows(database: Database, admin_url: str) -> None:
+    """The demo user, and honest states for what a killed predecessor left running. Before anything new may start."""
+    await create_user(admin_url, DEMO_USER)
+    async with database.as_service() as transaction:
+        await generations.interrupt_all(transaction, INTERRUPTED)
+
+
+async def prepare_voices(services: Services) -> None:
+    """The demo's two voices, made once per data directory; in Qwen mode only, as Modal has none to make in advance.
+
+    Raises `DemoFailed`, and the errors of database and object store.
+    """
+    if services.settings.provider_mode is not ProviderMode.QWEN:
+        return
+    try:
+        async with open_customization(services.settings) as customization:
+            if not await _exists(services, CLONED_VOICE):
+                await _add(services, await _cloned(services, customization))
+            if not await _exists(services, DESIGNED_VOICE):
+                await _add(services, await _designed(services, customization))
+    except ProviderFailure as failure:
+        raise DemoFailed(f"The demo voices could not be made. {failure.fault.facts.remedy}") from failure
+
+
+async def _exists(services: Services, voice_id: UUID) -> bool:
+    async with services.database.as_user(DEMO_USER) as transaction:
+        return await voices.get_voice(transaction, DEMO_USER, voice_id) is not None
+
+
+async def _add(services: Services, voice: NewVoice) -> None:
+    try:
+        async with services.database.as_user(DEMO_USER) as transaction:
+            await voices.insert_voice(transaction, voice)
+    except AlreadyExists:
+        _log.info("demo.voice_stays_deleted", voice_id=str(voice.id))  # by its user, who will not want it back
+
+
+async def _cloned(services: Services, customization: QwenCustomization) -> NewVoice:
+    recording = await _recording()
+    created = await _found(customization, VoiceKind.CLONED, CLONED_VOICE) or await customization.clone(
+        CLONED_VOICE, AudioSource(data=data_url("audio/wav", recording)), transcript=TRANSCRIPT, language="English"
+    )
+    return NewVoice(
+        id=CLONED_VOICE,
+        user_id=DEMO_USER,
+        name="Evening reader",
+        source="uploaded",
+        language="English",
+        reference_object_key=await _store(services, CLONED_VOICE, recording),
+        reference_transcript=TRANSCRIPT,
+        tts_provider="qwen",
+        provider_voice_id=created.voice,
+        provider_target_model=created.target_model,
+        provider_region=services.settings.dashscope_region,
+        provider_request_id=created.request_id,
+        provider_voice_kind="vc",
+    )
+
+
+async def _designed(services: Services, customization: QwenCustomization) -> NewVoice:
+    created = await _found(customization, VoiceKind.DESIGNED, DESIGNED_VOICE) or await customization.design(
+        DESIGNED_VOICE, description=DESCRIPTION, preview_text=PREVIEW_TEXT, language="English"
+    )
+    return NewVoice(
+        id=DESIGNED_VOICE,
+        user_id=DEMO_USER,
+        name="Fireside narrator",
+        source="designed",
+        language="English",
+        description=DESCRIPTION,
+        reference_object_key=await _store(services, DESIGNED_VOICE, created.preview) if created.preview else None,
+        reference_transcript=PREVIEW_TEXT,
+        tts_provider="qwen",
+        provider_voice_id=created.voice,
+        provider_target_model=created.target_model,
+        provider_region=services.settings.dashscope_region,
+        provider_request_id=created.request_id,
+        provider_voice_kind="vd",
+    )
+
+
+async def _found(customization: QwenCustomization, kind: VoiceKind, voice_id: UUID) -> CreatedVoice | None:
+    """What an earlier start made but was killed before writing down, or whose row its user deleted: a create is
+    billed, a look is not."""
+    found = await customization.find_created(kind, voice_id)
+    return None if found is None else CreatedVoice(found.voice, found.target_model, request_id="", billed=None)
+
+
+async def _store(services: Services, voice_id: UUID, recording: bytes) -> str:
+    key = f"{DEMO_USER}/{voice_id}/reference.wav"
+    await services.objects.put(REFERENCES, key, recording, "audio/wav")
+    return key
+
+
+async def _recording() -> bytes:
+    """A WAV of somebody reading `TRANSCRIPT`, made by a program of its own: the gateway synthesizes nothing."""
+    command = [sys.executable, "-m", "bench", "record", "--language", "en", "--text", TRANSCRIPT, "-o", "-"]
+    # A session of its own, or Ctrl-C would end it before us, and look like a recording that failed.
+    finished = await anyio.run_process(command, stderr=subprocess.PIPE, check=False, start_new_session=True)
+    if finished.returncode:
+        raise DemoFailed(f"The demo recording could not be made: {finished.stderr.decode(errors='replace').strip()}")
+    return finished.stdout

@@ -1,0 +1,176 @@
+"""One Qwen session on one open socket: drives `protocol.session.ClientSession` from first event to last.
+
+Sending and receiving run side by side. All text leaves in one flight, and a server that sends while we still send
+must not find us deaf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+import anyio
+
+from gateway.providers.audio_path import AudioPath
+from gateway.providers.base import Clearance, Sink
+from gateway.providers.deadlines import SessionClock
+from gateway.tracing import Trace
+from gateway.transports import MessageRefused, Transport, TransportClosed
+from protocol.errors import Fault, ProviderFailure, RemoteProtocolError, VendorError
+from protocol.mp3 import WrongAudioError
+from protocol.session import (
+    AudioReceived,
+    ClientSession,
+    Ignored,
+    Output,
+    ResponseFinished,
+    SessionConfig,
+    SessionConfigured,
+    SessionFailed,
+    SessionFinished,
+    SessionOpened,
+)
+
+MAX_AUDIO_SECONDS = 3600.0
+"""Playing time of one session: four times what the longest text takes (2000 Japanese characters, a quarter of an hour).
+A peer that sends faster than playback would fill our memory long before a clock stops it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What the server is to do: how to speak, and the pieces of text in order."""
+
+    config: SessionConfig
+    pieces: tuple[str, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """Who is told what comes back. `sink` gets whole MP3 frames, `on_status` the product's `provider_status`."""
+
+    sink: Sink
+    trace: Trace
+    on_status: Callable[[str], None]
+
+
+class Conversation:
+    """Use once. `session` knows the ids for a failure that is found outside, such as a deadline."""
+
+    def __init__(self, transport: Transport, audio: AudioPath, clock: SessionClock, recipient: Recipient) -> None:
+        self.session = ClientSession()
+        self._transport = transport
+        self._audio = audio
+        self._clock = clock
+        self._recipient = recipient
+        self._audio_began = False
+        self._until_audio = ExitStack()
+
+    async def run(self, script: Script, clearance: Clearance) -> SessionFinished:
+        """Play `script` and deliver the audio. Raises `ProviderFailure`, and what `clearance` raises."""
+        with self._recipient.trace.step("provider.session"):
+            await self._opened()
+        await clearance()
+        with self._until_audio:
+            self._until_audio.enter_context(self._recipient.trace.step("provider.first_audio"))
+            return await self._converse(self._flight(script))
+
+    async def _converse(self, flight: list[str]) -> SessionFinished:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._send, flight)
+            # Returned, not raised: what is raised here would reach the caller inside an exception group.
+            ending = await self._follow()
+            tasks.cancel_scope.cancel()
+        if isinstance(ending, ProviderFailure):
+            raise ending
+        return ending
+
+    async def _opened(self) -> None:
+        opened = False
+        while not opened:
+            for output in await self._receive():
+                if isinstance(output, SessionFailed):
+                    raise output.failure
+                opened = opened or isinstance(output, SessionOpened)
+        self._recipient.trace.bind(provider_session_id=self.session.session_id)
+
+    def _flight(self, script: Script) -> list[str]:
+        return [
+            self.session.configure(script.config, _event_id()),
+            *(self.session.append(piece, _event_id()) for piece in script.pieces),
+            self.session.finish(_event_id()),
+        ]
+
+    async def _send(self, flight: list[str]) -> None:
+        try:
+            for message in flight:
+                await self._transport.send(message)
+        except TransportClosed:
+            self.session.send_failed()  # `_follow` learns why from what the server still said
+
+    async def _follow(self) -> SessionFinished | ProviderFailure:
+        while True:
+            for output in await self._receive():
+                match output:
+                    case AudioReceived():
+                        failure = self._deliver(output.data, self._audio.feed)
+                    case SessionFinished():
+                        return self._deliver(b"", lambda _: self._audio.finish()) or self._complete(output)
+                    case SessionFailed():
+                        failure = output.failure
+                    case SessionConfigured():
+                        failure = None
+                        self._recipient.on_status("session_updated")
+                    case SessionOpened() | ResponseFinished() | Ignored():
+                        failure = None
+                if failure is not None:
+                    return failure
+
+    async def _receive(self) -> list[Output]:
+        try:
+            return self.session.receive(await self._transport.receive())
+        except MessageRefused as refused:
+            return [SessionFailed(self._broken(refused, VendorError(close_code=refused.code)))]
+        except RemoteProtocolError as error:
+            return [SessionFailed(self._broken(error, VendorError(message=str(error))))]
+        except TransportClosed as closed:
+            failure = self.session.closed(closed.code, closed.reason) or self.session.failure(Fault.CONNECTION_LOST)
+            return [SessionFailed(failure)]
+
+    def _deliver(self, data: bytes, step: Callable[[bytes], bytes]) -> ProviderFailure | None:
+        try:
+            frames = step(data)
+        except WrongAudioError as error:
+            failure = self.session.failure(Fault.WRONG_AUDIO, VendorError(message=str(error)))
+            failure.__cause__ = error
+            return failure
+        if frames and not self._audio_began:
+            self._audio_began = True
+            self._until_audio.close()
+            self._recipient.on_status("streaming")
+        if frames:
+            self._recipient.sink.append(frames)
+        if self._audio_began:
+            self._clock.audio_arrived()
+        if self._audio.seconds > MAX_AUDIO_SECONDS:
+            reason = f"more than {MAX_AUDIO_SECONDS:.0f} s of audio"
+            return self.session.failure(Fault.PROTOCOL_BROKEN, VendorError(message=reason))
+        return None
+
+    def _complete(self, finished: SessionFinished) -> SessionFinished | ProviderFailure:
+        if not self._audio_began:
+            return self.session.failure(Fault.NO_AUDIO)  # bytes came, but not one frame among them
+        if self._audio.leftover_bytes:
+            self._recipient.trace.log.warning("provider.audio_leftover", dropped_bytes=self._audio.leftover_bytes)
+        return finished
+
+    def _broken(self, cause: Exception, vendor: VendorError) -> ProviderFailure:
+        failure = self.session.failure(Fault.PROTOCOL_BROKEN, vendor)
+        failure.__cause__ = cause
+        return failure
+
+
+def _event_id() -> str:
+    """Unique per connection; the vendor's SDK writes the same form (protocol reference 1.3)."""
+    return f"event_{uuid4().hex}"

@@ -1,0 +1,127 @@
+"""One generation while it lives in this process: what listeners, pollers and the canceller hold on to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+from uuid import UUID
+
+import anyio
+
+from gateway.audio_log import AudioLog
+from gateway.providers.base import Utterance
+from gateway.tracing import Trace
+
+TaskType = Literal["generate", "generate_stream"]
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationOrder:
+    """A generation that admission has accepted: everything the pipeline needs, decided once.
+
+    `metadata` is what v1 keeps on the task row (v1 contract 2.2): lengths, a preview, the estimated minutes.
+    """
+
+    generation_id: UUID
+    task_id: UUID
+    owner: UUID
+    task_type: TaskType
+    voice_id: UUID
+    voice_name: str
+    utterance: Utterance
+    metadata: dict[str, object]
+
+    @property
+    def object_key(self) -> str:
+        """Where the audio will lie in the `generations` bucket."""
+        return f"{self.owner}/{self.generation_id}.mp3"
+
+
+class EndReason(Enum):
+    """Why a generation ended before its provider was done with it."""
+
+    CANCELLED = "cancelled"
+    SHUTDOWN = "shutdown"
+    CRASHED = "crashed"
+
+
+class RunningGeneration:
+    """A generation from `start` to its terminal row.
+
+    Its parts have one writer each: the pipeline writes the log and the status, the row writer says whether the rows
+    exist, the supervisor asks for the end.
+    """
+
+    def __init__(self, order: GenerationOrder, trace: Trace) -> None:
+        self.order = order
+        self.trace = trace
+        self.log = AudioLog()
+        self.end_reason = EndReason.SHUTDOWN
+        self.scope = anyio.CancelScope()
+        self.ended = anyio.Event()
+        self._status = "queued"
+        self._status_changed = anyio.Event()
+        self._rows_exist = anyio.Event()
+        self._rows_decided = anyio.Event()
+        self._rows_refused: Exception | None = None
+
+    @property
+    def generation_id(self) -> UUID:
+        return self.order.generation_id
+
+    @property
+    def task_id(self) -> UUID:
+        return self.order.task_id
+
+    @property
+    def provider_status(self) -> str:
+        """One of the product's `provider_status` values."""
+        return self._status
+
+    def set_status(self, status: str) -> None:
+        """Record progress; the pipeline writes it to the row when it gets to it."""
+        if status != self._status:
+            self._status = status
+            self._status_changed.set()
+
+    async def next_status(self) -> str:
+        """Wait for a status not yet handed out. Statuses in between are skipped: only the latest matters."""
+        await self._status_changed.wait()
+        self._status_changed = anyio.Event()
+        return self._status
+
+    def rows_written(self) -> None:
+        """The generation's and the task's row exist."""
+        self._rows_exist.set()
+        self._rows_decided.set()
+
+    def rows_refused(self, error: Exception) -> None:
+        """The rows will never exist; `accepted` raises `error`."""
+        self._rows_refused = error
+        self._rows_decided.set()
+
+    @property
+    def rows_exist(self) -> bool:
+        return self._rows_exist.is_set()
+
+    async def accepted(self) -> None:
+        """Return when the rows exist; raise what refused them (a storage error) otherwise."""
+        await self._rows_decided.wait()
+        if self._rows_refused is not None:
+            raise self._rows_refused
+
+    async def cleared(self) -> None:
+        """Return when the rows exist. When they are refused the whole pipeline is cancelled, and this with it."""
+        await self._rows_exist.wait()
+
+    async def first_audio(self) -> None:
+        """Return when the first byte exists. Raises `ProviderFailure` when the generation failed before it."""
+        await self.log.wait_for(0)
+
+    def stop(self, reason: EndReason) -> None:
+        """End it at once: the provider's socket is dropped and the rows get their terminal state. The first reason
+        counts: what its user cancelled has not failed because the server stops in the same moment."""
+        if not (self.ended.is_set() or self.scope.cancel_called):
+            self.end_reason = reason
+            self.scope.cancel()

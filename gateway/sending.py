@@ -1,0 +1,66 @@
+"""How every body leaves: each write bounded, the client watched, and an end that says what it was.
+
+Returning without the last body message makes Hypercorn close the socket by FIN without the last chunk, so a cut
+transfer cannot pass for a whole one. A reader past its stall limit is reset instead: an orderly close would wait for
+it to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+import structlog
+from starlette.types import Message, Receive, Scope, Send
+
+from gateway.http1 import connection_of
+
+_log: structlog.typing.FilteringBoundLogger = structlog.get_logger("utter.sending")
+
+
+async def send_while_connected(
+    write: Callable[[Send], Awaitable[None]],
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    *,
+    stall_seconds: float,
+    cut_by: tuple[type[Exception], ...],
+) -> None:
+    """Run `write` with a bounded `send` until it is done or the client leaves.
+
+    `cut_by` are the failures after which the answer must not look complete; they end here, in the log. `stall_seconds`
+    bounds every single write.
+    """
+
+    async def bounded(message: Message) -> None:
+        try:
+            with anyio.fail_after(stall_seconds):
+                await send(message)
+        except TimeoutError as error:
+            raise _Stalled from error
+
+    async with anyio.create_task_group() as tasks:
+        # Hypercorn accepts sends to a client that left for ever: only `receive` tells (style notes 7.2).
+        tasks.start_soon(cancel_on_disconnect, receive, tasks.cancel_scope)
+        try:
+            await write(bounded)
+        except _Stalled:
+            _log.info("sending.stalled", limit_seconds=stall_seconds)
+            connection = connection_of(scope)
+            if connection is not None:
+                connection.reset()
+        except cut_by as error:
+            _log.info("sending.cut", error=type(error).__name__)
+        tasks.cancel_scope.cancel()
+
+
+async def cancel_on_disconnect(receive: Receive, scope: anyio.CancelScope) -> None:
+    """Cancel `scope` when the client has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
+
+
+class _Stalled(Exception):
+    """The client took nothing for as long as it may."""

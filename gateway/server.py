@@ -1,0 +1,248 @@
+"""The process's front: its own listening socket, its own signals, and an orderly end.
+
+Hypercorn does the HTTP. The socket is made here because the options that bound what a slow reader costs have to be
+on it (style notes 7.3); the signals are handled here because a drain has to begin while the listener still answers
+(7.4).
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from typing import Protocol, TypeVar, cast
+
+import anyio
+import structlog
+from hypercorn.asyncio import serve as hypercorn_serve
+from hypercorn.typing import ASGIFramework
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway import http1
+from gateway.middleware.cors import cors_origin
+from gateway.settings import Settings
+from gateway.shutdown import Shutdown, stop_on_signals
+from gateway.task_groups import open_task_group, unwrapped
+
+LISTEN_BACKLOG = 1024
+"""Connections that may wait to be accepted: all listeners of a busy process coming back at once."""
+
+NOTSENT_LOWAT_BYTES = 16 * 1024
+"""Unsent bytes the kernel keeps for a connection: 4 s of speech. By default it would be over a minute of it, paid
+for and gone when the listener leaves."""
+
+KEEP_ALIVE_SECONDS = 75.0
+"""Idle time on a connection, also the time to send a request's head. More than the 60 s of the usual proxies, so that
+it is the proxy that closes: closing from this side would race with its next request."""
+
+MAX_REQUEST_HEAD_BYTES = 16 * 1024
+"""Request line and headers. An access token is 1 to 4 kB; nginx and Apache allow 8 kB for a line."""
+
+CLOSE_SECONDS = 1.0
+"""What is left to connections after the drain, before they are cut."""
+
+
+T = TypeVar("T")
+_log: structlog.typing.FilteringBoundLogger = structlog.get_logger("utter.server")
+
+
+class CannotListen(Exception):
+    """The address is taken or not ours. The message says what to do."""
+
+
+class Drainable(Protocol):
+    """Work that outlives requests."""
+
+    def start_draining(self) -> None:
+        """Refuse new work from now on."""
+
+    async def wait_idle(self) -> None:
+        """Return when nothing runs."""
+
+
+async def serve(
+    app: ASGIApp,
+    settings: Settings,
+    work: Drainable,
+    *,
+    stop: Shutdown | None = None,
+    on_listening: Callable[[str], Awaitable[None]] | None = None,
+) -> None:
+    """Serve `app` until `stop` is requested, then drain for at most `settings.drain_seconds`, and return.
+
+    Without a `stop`, SIGINT and SIGTERM are it: the first one drains, the second ends at once. `on_listening` is
+    called with the base URL as soon as connections are accepted; when it raises, the server stops and that is raised.
+
+    Raises:
+        CannotListen: the address cannot be bound.
+        UnsupportedHypercorn: see `gateway.http1.install`.
+    """
+    if stop is None:
+        async with stop_on_signals() as stop_by_signal:
+            await serve(app, settings, work, stop=stop_by_signal, on_listening=on_listening)
+        return
+    http1.install()
+    listener = listen(settings.bind_host, settings.bind_port, stall_seconds=_longest_stall(settings))
+    base_url = _base_url(listener)
+    config = _config(settings, listener)
+    requests = RequestTracker(app)
+    drained = anyio.Event()
+
+    async def drain_when_asked() -> None:
+        await stop.requested()
+        await _drain(requests, work, stop, settings.drain_seconds)
+        drained.set()
+
+    async with open_task_group() as tasks:
+
+        async def answer_requests() -> None:
+            # Starlette and Hypercorn both mean an ASGI app, in types of their own.
+            await hypercorn_serve(cast("ASGIFramework", requests), config, shutdown_trigger=drain_when_asked)
+            tasks.cancel_scope.cancel()
+
+        # In a task of its own: asyncio.TaskGroup, which Hypercorn uses, leaves its task marked as cancelled before
+        # Python 3.13, and the scope around it would take that for a cancellation from outside.
+        tasks.start_soon(answer_requests)
+        tasks.start_soon(_cut_stragglers, config, drained, stop)
+        _log.info("server.listening", url=base_url)
+        if on_listening is not None:
+            await on_listening(base_url)
+    _log.info("server.stopped")
+
+
+def run(main: Callable[[], Awaitable[T]]) -> T:
+    """Run `main` on production's event loop: asyncio, on uvloop where that exists. An only failure raises as itself."""
+    with unwrapped():
+        return anyio.run(main, backend="asyncio", backend_options={"use_uvloop": sys.platform != "win32"})
+
+
+class RequestTracker:
+    """Counts the requests that run. While draining, every answer asks its client to come back on a new connection."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._running = 0
+        self._became_idle = anyio.Event()
+        self.draining = False
+
+    @property
+    def running(self) -> int:
+        """Requests whose answer has not ended."""
+        return self._running
+
+    async def wait_idle(self) -> None:
+        """Return when no request runs."""
+        while self._running:
+            await self._became_idle.wait()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_and_part(message: Message) -> None:
+            if self.draining and message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Connection"] = "close"
+            await send(message)
+
+        if not self._running:
+            self._became_idle = anyio.Event()
+        self._running += 1
+        try:
+            await self._app(scope, receive, send_and_part)
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._became_idle.set()
+
+
+def listen(host: str, port: int, *, stall_seconds: float) -> socket.socket:
+    """A listening socket; accepted connections inherit its options. Raises CannotListen."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with ExitStack() as undo:
+            listener = undo.enter_context(socket.socket(family, kind, protocol))
+            _set_options(listener, stall_seconds)
+            listener.bind(address)
+            listener.listen(LISTEN_BACKLOG)
+            undo.pop_all()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            advice = "another program uses it. Stop that program, or choose another port (UTTER_BIND_PORT)"
+        else:
+            advice = f"{error.strerror or error}. Check UTTER_BIND_HOST and UTTER_BIND_PORT"
+        raise CannotListen(f"Cannot listen on {host} port {port}: {advice}.") from error
+    return listener
+
+
+def _set_options(listener: socket.socket, stall_seconds: float) -> None:
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Hypercorn sets it on its own sockets: an audio frame must not wait for the next one.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # Linux and macOS
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stall_seconds * 1000))
+
+
+def _longest_stall(settings: Settings) -> float:
+    """The kernel's limit holds for all readers, so it is that of the most patient ones. It is the backstop: who may
+    be dropped earlier is known to the routes only, which use `Connection.reset`."""
+    return max(settings.write_stall_seconds, settings.token_write_stall_seconds)
+
+
+def _base_url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared with, not bound to
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _config(settings: Settings, listener: socket.socket) -> http1.ServerConfig:
+    """Takes over the socket's descriptor."""
+    config = http1.ServerConfig({"Access-Control-Allow-Origin": cors_origin(settings.cors_allowed_origin, None)})
+    config.bind = [f"fd://{listener.detach()}"]
+    config.backlog = LISTEN_BACKLOG
+    config.keep_alive_timeout = KEEP_ALIVE_SECONDS
+    config.h11_max_incomplete_size = MAX_REQUEST_HEAD_BYTES
+    config.graceful_timeout = CLOSE_SECONDS
+    config.include_server_header = False
+    config.accesslog = None  # RequestContext writes one, without tokens
+    config.errorlog = logging.getLogger("hypercorn.error")
+    return config
+
+
+async def _drain(requests: RequestTracker, work: Drainable, stop: Shutdown, seconds: float) -> None:
+    """Return when everything is done, the time is over, or nobody wants to wait any more."""
+    work.start_draining()
+    requests.draining = True
+    _log.info("server.draining", requests=requests.running, limit_seconds=seconds)
+    done = False
+    with anyio.move_on_after(seconds):
+        async with anyio.create_task_group() as tasks:
+
+            async def give_up_when_forced() -> None:
+                await stop.forced()
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(give_up_when_forced)
+            await work.wait_idle()
+            await requests.wait_idle()
+            done = True
+            tasks.cancel_scope.cancel()
+    _log.info("server.drained" if done else "server.drain_incomplete", requests=requests.running)
+
+
+async def _cut_stragglers(config: http1.ServerConfig, drained: anyio.Event, stop: Shutdown) -> None:
+    """Hypercorn waits for a client that does not read for as long as it takes (style notes 7.4): end that."""
+    await drained.wait()
+    with anyio.move_on_after(CLOSE_SECONDS):
+        await stop.forced()
+    for connection in tuple(config.connections):
+        connection.reset()

@@ -1,0 +1,250 @@
+"""The fields of `Settings`: one for each variable, with its kind, its default and its reason."""
+
+# ruff: noqa: RUF009 - variable() is dataclasses.field() with a declaration in its metadata
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.net import Network
+from gateway.settings.kinds import (
+    CORS_ORIGINS,
+    NAMES,
+    NETWORKS,
+    PATH,
+    SWITCH,
+    endpoint,
+    integer,
+    one_of,
+    origin,
+    postgres_url,
+    seconds,
+    secret_text,
+    text,
+    url,
+    variable,
+)
+from gateway.settings.names import (
+    FIRST_VC_MODEL,
+    FIRST_VD_MODEL,
+    TEXT_CAP_CHARS,
+    Environment,
+    LogLevel,
+    ProviderMode,
+    ResponseFormat,
+    UpstreamFormat,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One field, one variable. Durations are in seconds, sizes in bytes, URLs have no trailing slash."""
+
+    env: Environment = variable(
+        "UTTER_ENV", one_of(Environment), Environment.LOCAL, "Where this process runs.", required=True
+    )
+    provider_mode: ProviderMode = variable(
+        "TTS_PROVIDER_MODE",
+        one_of(ProviderMode),
+        None,
+        "The provider of all new work. Unset: modal in local, qwen elsewhere.",
+    )
+
+    dashscope_api_key: str = variable(
+        "DASHSCOPE_API_KEY", text("the key of the account"), "", "Vendor key. Needed in qwen mode.", secret=True
+    )
+    dashscope_base_url: str = variable(
+        "DASHSCOPE_BASE_URL",
+        origin("https", "http"),
+        "https://dashscope-intl.aliyuncs.com",
+        "Vendor REST host. Key, voices and quota belong to one region.",
+    )
+    dashscope_realtime_url: str = variable(
+        "DASHSCOPE_REALTIME_URL",
+        endpoint("wss", "ws"),
+        None,
+        "Vendor WebSocket endpoint. Unset: derived from DASHSCOPE_BASE_URL.",
+    )
+    dashscope_region: str = variable(
+        "DASHSCOPE_REGION", text("a region name"), "intl", "Written on every voice; a voice works in its region only."
+    )
+    dashscope_workspace: str = variable(
+        "DASHSCOPE_WORKSPACE", text("a workspace id"), "", "Sent as X-DashScope-WorkSpace when set."
+    )
+    vc_target_model: str = variable(
+        "QWEN_VC_TARGET_MODEL", text("a model name"), FIRST_VC_MODEL, "Model that new clones are made for."
+    )
+    vd_target_model: str = variable(
+        "QWEN_VD_TARGET_MODEL", text("a model name"), FIRST_VD_MODEL, "Model that new designs are made for."
+    )
+    accepted_vc_models: tuple[str, ...] = variable(
+        "QWEN_ACCEPTED_VC_MODELS",
+        NAMES,
+        None,
+        "Models whose cloned voices may still be used. The one for new clones is always among them.",
+    )
+    accepted_vd_models: tuple[str, ...] = variable(
+        "QWEN_ACCEPTED_VD_MODELS",
+        NAMES,
+        None,
+        "Models whose designed voices may still be used. The one for new designs is always among them.",
+    )
+    enrollment_model: str = variable(
+        "QWEN_ENROLLMENT_MODEL", text("a model name"), "qwen-voice-enrollment", "Customization model that clones."
+    )
+    design_model: str = variable(
+        "QWEN_DESIGN_MODEL", text("a model name"), "qwen-voice-design", "Customization model that designs."
+    )
+    response_format: ResponseFormat = variable(
+        "QWEN_DEFAULT_RESPONSE_FORMAT", one_of(ResponseFormat), ResponseFormat.MP3, "What clients are sent."
+    )
+    upstream_format: UpstreamFormat = variable(
+        "QWEN_UPSTREAM_FORMAT", one_of(UpstreamFormat), UpstreamFormat.MP3, "pcm: ask for PCM and encode MP3 here."
+    )
+    max_text_chars: int = variable(
+        "QWEN_MAX_TEXT_CHARS",
+        integer(1, TEXT_CAP_CHARS),
+        TEXT_CAP_CHARS,
+        "Longest text in UTF-16 units after trimming. It can only be lowered.",
+    )
+    starts_per_second: int = variable(
+        "QWEN_STARTS_PER_SECOND", integer(1, 10_000), 3, "Session starts a second that the account allows."
+    )
+    starts_per_minute: int = variable(
+        "QWEN_STARTS_PER_MINUTE", integer(1, 600_000), 180, "Session starts a minute that the account allows."
+    )
+
+    modal_job_submit: str = variable("MODAL_JOB_SUBMIT", url("https", "http"), "", "Modal: start a job.")
+    modal_job_status: str = variable("MODAL_JOB_STATUS", url("https", "http"), "", "Modal: ask for its state.")
+    modal_job_result: str = variable("MODAL_JOB_RESULT", url("https", "http"), "", "Modal: fetch its audio.")
+    modal_job_cancel: str = variable("MODAL_JOB_CANCEL", url("https", "http"), "", "Modal: cancel it.")
+    modal_endpoint_voice_design: str = variable(
+        "MODAL_ENDPOINT_VOICE_DESIGN", url("https", "http"), "", "Modal: design a voice."
+    )
+
+    database_url: str = variable(
+        "DATABASE_URL", postgres_url(), "", "The gateway's own PostgreSQL login.", secret=True, required=True
+    )
+    database_listen_url: str = variable(
+        "DATABASE_LISTEN_URL",
+        postgres_url(),
+        None,
+        "A direct connection for LISTEN where DATABASE_URL is a transaction pooler. Unset: DATABASE_URL.",
+        secret=True,
+    )
+    database_max_connections: int = variable(
+        "DATABASE_MAX_CONNECTIONS", integer(1, 500), 10, "Largest pool of this process."
+    )
+    objects_url: str = variable(
+        "OBJECTS_URL", text("a directory or a URL like s3://bucket"), None, "Unset: 'objects' in the data directory."
+    )
+    data_dir: Path = variable("UTTER_DATA_DIR", PATH, Path(".utter"), "What this machine keeps between starts.")
+
+    supabase_url: str = variable("SUPABASE_URL", origin("https", "http"), "", "The Supabase project.")
+    supabase_anon_key: str = variable("SUPABASE_ANON_KEY", text("the anon key"), "", "Public key, for the page.")
+    supabase_jwt_secret: str = variable(
+        "SUPABASE_JWT_SECRET",
+        secret_text("the project's HS256 secret"),
+        "",
+        "Verifies Supabase access tokens.",
+        secret=True,
+    )
+    token_secret: str = variable(
+        "UTTER_TOKEN_SECRET",
+        secret_text("a random text"),
+        "",
+        "Local only: signs and verifies the tokens that this machine mints itself.",
+        secret=True,
+    )
+    signing_secret: str = variable(
+        "UTTER_SIGNING_SECRET",
+        secret_text("a random text shared by all instances"),
+        None,
+        "Signs expiring URLs. In local it is derived from the token secret when unset.",
+        secret=True,
+    )
+    dev_tokens: bool = variable(
+        "UTTER_DEV_TOKENS",
+        SWITCH,
+        None,
+        "Local only: the page may sign itself in. Unset: on where there is a UTTER_TOKEN_SECRET.",
+    )
+
+    cors_allowed_origin: tuple[str, ...] = variable(
+        "CORS_ALLOWED_ORIGIN", CORS_ORIGINS, ("*",), "Origins whose pages may read our answers."
+    )
+    enable_generate_stream: bool = variable(
+        "ENABLE_GENERATE_STREAM", SWITCH, True, "false answers 409 on generate/stream and changes nothing else."
+    )
+    enable_generate_mode_toggle: bool = variable(
+        "ENABLE_GENERATE_MODE_TOGGLE", SWITCH, False, "Lets the page choose the task flow. Refused in production."
+    )
+    public_base_url: str = variable(
+        "PUBLIC_BASE_URL", origin("https", "http"), "", "What clients call us. Unset: taken from each request."
+    )
+    trusted_proxies: tuple[Network, ...] = variable(
+        "UTTER_TRUSTED_PROXIES", NETWORKS, (), "Peers whose X-Forwarded-* and X-Request-Id are believed."
+    )
+    bind_host: str = variable("UTTER_BIND_HOST", text("an address"), "127.0.0.1", "Address to listen on.")
+    bind_port: int = variable("UTTER_BIND_PORT", integer(0, 65535), 8080, "Port to listen on; 0 takes a free one.")
+    max_body_bytes: int = variable(
+        "UTTER_MAX_BODY_BYTES",
+        integer(16_384, 16_777_216),
+        1_048_576,
+        "Largest JSON body. Far above any legal text, so that a long one is told the real cap.",
+    )
+    body_seconds: float = variable(
+        "UTTER_BODY_SECONDS", seconds(0.1, 600), 30.0, "Time a client has to send a JSON body."
+    )
+    max_concurrent_generations: int = variable(
+        "UTTER_MAX_CONCURRENT_GENERATIONS",
+        integer(1, 10_000),
+        64,
+        "Provider sessions at once. Each keeps up to 15 MB of audio until its last listener leaves.",
+    )
+    log_level: LogLevel = variable(
+        "UTTER_LOG_LEVEL", one_of(LogLevel), LogLevel.DEBUG, "debug has the start of every step, info only its end."
+    )
+    drain_seconds: float = variable(
+        "UTTER_DRAIN_SECONDS", seconds(0, 3600), 30.0, "Time for running work to finish after the first SIGTERM."
+    )
+    first_audio_seconds: float = variable(
+        "UTTER_FIRST_AUDIO_SECONDS", seconds(0.1, 600), 30.0, "Request to first audio byte, retries included."
+    )
+    task_queue_seconds: float = variable(
+        "UTTER_TASK_QUEUE_SECONDS", seconds(0.1, 7200), 600.0, "How long a task may wait for its turn."
+    )
+    connect_seconds: float = variable("UTTER_CONNECT_SECONDS", seconds(0.1, 60), 5.0, "Opening the provider's socket.")
+    delta_gap_seconds: float = variable(
+        "UTTER_DELTA_GAP_SECONDS", seconds(0.1, 600), 20.0, "Longest silence between two pieces of audio."
+    )
+    session_seconds: float = variable(
+        "UTTER_SESSION_SECONDS",
+        seconds(1, 7200),
+        1200.0,
+        "A whole provider session: 2000 Japanese characters are 14 minutes of speech.",
+    )
+    ping_interval_seconds: float = variable(
+        "UTTER_PING_INTERVAL_SECONDS", seconds(0.05, 300), 5.0, "Pings on the provider's socket."
+    )
+    ping_timeout_seconds: float = variable(
+        "UTTER_PING_TIMEOUT_SECONDS", seconds(0.05, 300), 10.0, "An unanswered ping this old is a dead socket."
+    )
+    write_stall_seconds: float = variable(
+        "UTTER_WRITE_STALL_SECONDS", seconds(0.1, 3600), 30.0, "A reader that takes nothing for so long is dropped."
+    )
+    token_write_stall_seconds: float = variable(
+        "UTTER_TOKEN_WRITE_STALL_SECONDS",
+        seconds(0.1, 7200),
+        600.0,
+        "The same for signed stream URLs: a paused player is such a reader.",
+    )
+    signed_url_seconds: float = variable(
+        "UTTER_SIGNED_URL_SECONDS", seconds(1, 86_400), 3600.0, "How long a signed URL works."
+    )
+
+    sources: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    """Where each variable's value came from: `environment`, `default` or `derived`."""

@@ -1,0 +1,72 @@
+// How loud the speech is, bar by bar, worked out from the bytes as they arrive.
+//
+// The bytes are decoded a second time, apart from playback: tapping the <audio> element instead would send the
+// sound through an AudioContext, which a browser may suspend, and then the speech would be silent.
+
+import { FrameSplitter, join } from "./mp3.js";
+
+/** Seconds of speech in one bar. */
+export const BAR_SECONDS = 0.05;
+
+/** Frames are decoded in batches of at least this many seconds: one decoder start each, and a wave that grows fluently. */
+const BATCH_SECONDS = 0.4;
+
+/** Frames of the batch before that are decoded again: a layer III frame may keep its bits in the two before it. */
+const CONTEXT_FRAMES = 2;
+
+export class Envelope {
+  /** Loudness from 0 to 1, one number per BAR_SECONDS. */
+  bars = [];
+
+  #splitter = new FrameSplitter();
+  #context = [];
+  #batch = [];
+  #batchSeconds = 0;
+  #decoding = Promise.resolve();
+  #onChange;
+
+  constructor(onChange) {
+    this.#onChange = onChange;
+  }
+
+  push(bytes) {
+    for (const frame of this.#splitter.push(bytes)) {
+      this.#batch.push(frame);
+      this.#batchSeconds += frame.seconds;
+    }
+    if (this.#batchSeconds >= BATCH_SECONDS) this.finish();
+  }
+
+  /** Decode what is waiting, however short. */
+  finish() {
+    if (this.#batch.length === 0) return;
+    const frames = [...this.#context, ...this.#batch];
+    const skipped = this.#context.reduce((total, frame) => total + frame.seconds, 0);
+    const seconds = this.#batchSeconds;
+    this.#context = this.#batch.slice(-CONTEXT_FRAMES);
+    this.#batch = [];
+    this.#batchSeconds = 0;
+    this.#decoding = this.#decoding.then(() => this.#decode(frames, skipped, seconds));
+  }
+
+  async #decode(frames, skipped, seconds) {
+    const { sampleRate } = frames[0];
+    const context = new OfflineAudioContext(1, 1, sampleRate);
+    const encoded = join(...frames.map((frame) => frame.bytes)).buffer;
+    // What cannot be decoded is drawn as silence. The <audio> element decodes the same bytes and reports it in words.
+    const decoded = await context.decodeAudioData(encoded).catch(() => null);
+    const samples = decoded?.getChannelData(0).subarray(Math.round(skipped * sampleRate)) ?? [];
+    this.bars.push(...loudness(samples, Math.max(1, Math.round(seconds / BAR_SECONDS))));
+    this.#onChange();
+  }
+}
+
+/** The root mean square of each of `count` equal parts, lifted so that quiet speech is still visible. */
+function loudness(samples, count) {
+  const width = samples.length / count;
+  return Array.from({ length: count }, (_, index) => {
+    const part = samples.slice(Math.floor(index * width), Math.floor((index + 1) * width));
+    const power = part.reduce((total, sample) => total + sample * sample, 0) / Math.max(1, part.length);
+    return Math.min(1, Math.sqrt(power) ** 0.6 * 2.2);
+  });
+}

@@ -1,0 +1,43 @@
+"""A gateway on a database of its own, and two people who use it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.gateway import Caller, Gateway, open_gateway
+from tests.support.postgres import TestDatabase
+from tests.support.workshop import Workshop, open_workshop
+
+
+@pytest.fixture
+async def gateway(anyio_backend: Any, database: TestDatabase, tmp_path: Path) -> AsyncIterator[Gateway]:
+    """A gateway in Qwen mode."""
+    async with open_gateway(database, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def workshop(anyio_backend: Any, database: TestDatabase, tmp_path: Path) -> AsyncIterator[Workshop]:
+    """The pipeline's parts, and proof that no task outlived the test."""
+    before = asyncio.all_tasks()
+    async with open_workshop(database, tmp_path) as opened:
+        yield opened
+    left = {task for task in asyncio.all_tasks() - before if not task.done()}
+    assert not {task for task in left if "TestRunner" not in repr(task.get_coro())}  # that one runs this fixture
+
+
+@pytest.fixture
+async def ada(gateway: Gateway) -> Caller:
+    """A user of the gateway."""
+    return await gateway.user()
+
+
+@pytest.fixture
+async def bob(gateway: Gateway) -> Caller:
+    """Another user, who must never see what is Ada's."""
+    return await gateway.user()

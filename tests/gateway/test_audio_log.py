@@ -1,0 +1,152 @@
+"""The audio log: every listener reads the same bytes, from any offset, at any time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.audio_log import AudioLog, LogState, OffsetPastEnd
+from protocol.errors import Fault, ProviderFailure
+from tests.support.backends import BACKENDS
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=BACKENDS, ids=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+async def read_all(log: AudioLog, offset: int = 0) -> bytes:
+    return b"".join([piece async for piece in log.read(offset)])
+
+
+async def test_listeners_that_come_at_any_time_read_the_same_bytes() -> None:
+    log = AudioLog()
+    heard: dict[str, bytes] = {}
+
+    async def listen(name: str, offset: int) -> None:
+        heard[name] = await read_all(log, offset)
+
+    async with anyio.create_task_group() as listeners:
+        listeners.start_soon(listen, "first", 0)
+        await anyio.wait_all_tasks_blocked()
+        log.append(b"abc")
+        listeners.start_soon(listen, "in the middle", 0)
+        listeners.start_soon(listen, "resumed at the live end", 3)
+        await anyio.wait_all_tasks_blocked()
+        log.append(b"defg")
+        log.complete()
+    heard["after the end"] = await read_all(log)
+    assert heard == {
+        "first": b"abcdefg",
+        "in the middle": b"abcdefg",
+        "resumed at the live end": b"defg",
+        "after the end": b"abcdefg",
+    }
+
+
+async def test_a_failure_comes_after_the_last_byte() -> None:
+    log = AudioLog()
+    log.append(b"abc")
+    log.fail(ProviderFailure(Fault.CONNECTION_LOST))
+    heard = bytearray()
+    with pytest.raises(ProviderFailure) as failure:
+        async for piece in log.read():
+            heard += piece
+    assert heard == b"abc"
+    assert failure.value.fault is Fault.CONNECTION_LOST
+
+
+async def test_waiting_for_a_first_byte_that_never_comes_raises_the_reason() -> None:
+    log = AudioLog()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(anyio.sleep, 0)
+        log.fail(ProviderFailure(Fault.NO_AUDIO))
+    with pytest.raises(ProviderFailure, match="no_audio"):
+        await log.wait_for(0)
+
+
+async def test_an_offset_past_the_end_is_told_the_size() -> None:
+    log = AudioLog()
+    log.append(b"abc")
+    log.complete()
+    await log.wait_for(3)
+    assert await read_all(log, 3) == b""
+    with pytest.raises(OffsetPastEnd) as past:
+        await log.wait_for(4)
+    assert past.value.size == 3
+
+
+async def test_a_waiting_listener_past_the_end_is_woken_by_completion() -> None:
+    log = AudioLog()
+    outcome: list[str] = []
+
+    async def wait() -> None:
+        try:
+            await log.wait_for(100)
+        except OffsetPastEnd as past:
+            outcome.append(f"past {past.size}")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        log.append(b"abc")
+        await anyio.wait_all_tasks_blocked()
+        log.complete()
+    assert outcome == ["past 3"]
+
+
+@pytest.mark.parametrize("end", ["complete", "fail"])
+async def test_an_ended_log_refuses_every_change(end: str) -> None:
+    log = AudioLog()
+    log.append(b"abc")
+    if end == "complete":
+        log.complete()
+    else:
+        log.fail(ProviderFailure(Fault.CANCELLED))
+    state = log.state
+    changes: list[Callable[[], None]] = [
+        lambda: log.append(b"x"),
+        log.complete,
+        lambda: log.fail(ProviderFailure(Fault.UNKNOWN)),
+    ]
+    for change in changes:
+        with pytest.raises(RuntimeError, match=state.value):
+            change()
+    assert (log.size, log.state) == (3, state)
+
+
+async def test_an_empty_append_is_no_piece() -> None:
+    log = AudioLog()
+    log.append(b"")
+    assert log.size == 0
+    assert log.state is LogState.OPEN
+
+
+@given(pieces=st.lists(st.binary(min_size=1, max_size=9), min_size=1), data=st.data())
+async def test_every_slice_and_offset_agrees_with_the_joined_bytes(pieces: list[bytes], data: st.DataObject) -> None:
+    whole = b"".join(pieces)
+    log = AudioLog()
+    for piece in pieces:
+        log.append(piece)
+    log.complete()
+    start = data.draw(st.integers(0, len(whole)))
+    stop = data.draw(st.integers(start, len(whole)))
+    assert log.slice(start, stop) == whole[start:stop]
+    assert await read_all(log, start) == whole[start:]
+    assert log.sha256 == hashlib.sha256(whole).hexdigest()
+
+
+@pytest.mark.parametrize(("start", "stop"), [(-1, 2), (2, 1), (0, 4)])
+async def test_a_slice_outside_the_log_is_refused(start: int, stop: int) -> None:
+    log = AudioLog()
+    log.append(b"abc")
+    with pytest.raises(ValueError, match="not within 3 bytes"):
+        log.slice(start, stop)

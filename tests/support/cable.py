@@ -1,0 +1,81 @@
+"""A TCP relay that a test can cut: the network between a browser and the gateway, without emulating one."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from socketserver import BaseRequestHandler, ThreadingTCPServer
+from typing import cast
+from urllib.parse import urlsplit
+
+PIECE_BYTES = 65_536
+"""Read from one side and written to the other, so that this much is in flight at most."""
+
+
+class Cable(ThreadingTCPServer):
+    """Relays each connection to `target` (a base URL). Loopback only."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, target: str) -> None:
+        address = urlsplit(target)
+        self.target = (address.hostname or "", address.port or 80)
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        super().__init__(("127.0.0.1", 0), _Relay)
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def cut(self) -> None:
+        """End every connection there is. New ones are relayed as before."""
+        with self._lock:
+            cut, self._open = self._open, set()
+        for end in cut:
+            with suppress(OSError):  # the peer was faster
+                end.shutdown(socket.SHUT_RDWR)
+
+    def keep(self, *ends: socket.socket) -> None:
+        """Remember the two ends of a connection for `cut`."""
+        with self._lock:
+            self._open.update(ends)
+
+
+class _Relay(BaseRequestHandler):
+    def handle(self) -> None:
+        near = cast("socket.socket", self.request)
+        cable = cast("Cable", self.server)
+        with socket.create_connection(cable.target) as far:
+            cable.keep(near, far)
+            upstream = threading.Thread(target=_pump, args=(near, far), daemon=True)
+            upstream.start()
+            _pump(far, near)
+            upstream.join()
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    """Copy until either side ends, then end both: a half of a connection is of no use to HTTP."""
+    with suppress(OSError):  # cut, or reset by a peer: the end that a relay is for
+        while piece := source.recv(PIECE_BYTES):
+            sink.sendall(piece)
+    for end in (source, sink):
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def plugged_in(target: str) -> Iterator[Cable]:
+    """A running cable to `target`."""
+    with Cable(target) as cable:
+        thread = threading.Thread(target=cable.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield cable
+        finally:
+            cable.shutdown()
+            cable.cut()
+            thread.join()
