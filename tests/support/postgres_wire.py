@@ -45,9 +45,12 @@ class Wire:
         self._flowing.set()
 
     async def serve(self, near: SocketStream) -> None:
-        async with near, await anyio.connect_unix(self._socket) as far, anyio.create_task_group() as both:
-            both.start_soon(self._to_server, near, far)
-            both.start_soon(self._to_client, far, near)
+        try:
+            async with near, await anyio.connect_unix(self._socket) as far, anyio.create_task_group() as both:
+                both.start_soon(self._to_server, near, far)
+                both.start_soon(self._to_client, far, near)
+        except* _GONE:
+            pass  # closing a socket whose other end has left tells of it once more
 
     async def _to_server(self, near: SocketStream, far: SocketStream) -> None:
         with suppress(*_GONE):
