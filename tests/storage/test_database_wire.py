@@ -13,18 +13,12 @@ from schema.queries import Query
 from storage import database as database_module
 from storage import voices
 from storage.database import Database, DatabaseUnavailable
-from tests.support.backends import PLAIN_ASYNCIO
 from tests.support.migrations import connected
 from tests.support.postgres import TestDatabase
 from tests.support.postgres_wire import Wire, wired
 from tests.support.rows import new_voice
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    return PLAIN_ASYNCIO
 
 
 WHO: Query[str] = Query("test.who", "select current_user::text", (), str)

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import anyio
 import anyio.to_thread
 import pytest
 
 from storage.migrate import BASELINE, MigrationError, migrate, rollback, status
-from tests.support.backends import PLAIN_ASYNCIO
 from tests.support.migrations import NAMES, Sql, add_v1_rows, connected, up_to
 from tests.support.postgres import TestDatabase, temporary_server
 from tests.support.postgres_wire import wired
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    return PLAIN_ASYNCIO
 
 
 async def wait_until_somebody_waits(sql: Sql) -> None:
