@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from uuid import uuid4
 
 import anyio
+import anyio.lowlevel
 import pytest
 import structlog
 
@@ -251,3 +252,61 @@ async def test_what_no_generation_expects_is_contained(workshop: Workshop) -> No
             assert supervised.active == 0
     assert running.log.state is not LogState.OPEN
     assert {"generation.crashed", "generation.rows_left_open"} <= {line["event"] for line in logs}
+
+
+class TestJobs:
+    async def test_a_job_counts_as_work_until_it_is_done(self, workshop: Workshop) -> None:
+        done = anyio.Event()
+        async with supervisor(workshop) as supervised:
+            supervised.start_job("preview", done.wait)
+            assert supervised.active == 1
+            supervised.start_draining()
+            done.set()
+            with anyio.fail_after(WAIT_SECONDS):
+                await supervised.wait_idle()
+            assert supervised.active == 0
+
+    async def test_a_job_that_breaks_is_named_in_the_log_and_ends_nothing_else(self, workshop: Workshop) -> None:
+        healthy = anyio.Event()
+
+        async def break_() -> None:
+            raise AttributeError("typo")
+
+        async def go_on() -> None:
+            await broken.wait()
+            healthy.set()
+
+        broken = anyio.Event()
+        with structlog.testing.capture_logs() as logs:
+            async with supervisor(workshop) as supervised:
+                supervised.start_job("broken", break_)
+                supervised.start_job("healthy", go_on)
+                broken.set()
+                with anyio.fail_after(WAIT_SECONDS):
+                    await supervised.wait_idle()
+        assert healthy.is_set()
+        assert [line["job"] for line in logs if line["event"] == "job.crashed"] == ["broken"]
+
+    async def test_leaving_cancels_a_job_and_waits_for_it(self, workshop: Workshop) -> None:
+        cleaned_up = False
+
+        async def work() -> None:
+            nonlocal cleaned_up
+            try:
+                await anyio.sleep_forever()
+            finally:
+                cleaned_up = True
+
+        async with supervisor(workshop) as supervised:
+            supervised.start_job("endless", work)
+            await anyio.lowlevel.checkpoint()
+        assert cleaned_up
+
+    async def test_no_job_beyond_the_bound_nor_while_draining(self, workshop: Workshop) -> None:
+        async with supervisor(workshop, max_running=1) as supervised:
+            supervised.start_job("first", anyio.sleep_forever)
+            with pytest.raises(ApiError, match="busy"):
+                supervised.start_job("second", anyio.sleep_forever)
+            supervised.start_draining()
+            with pytest.raises(ApiError, match="restarting"):
+                supervised.start_job("third", anyio.sleep_forever)
