@@ -78,6 +78,8 @@ class Fault(Enum):
     FIRST_AUDIO_TIMEOUT = "first_audio_timeout"
     AUDIO_STALLED = "audio_stalled"
     SESSION_TIMEOUT = "session_timeout"
+    CIRCUIT_OPEN = "circuit_open"
+    NOT_CONFIGURED = "not_configured"
     CANCELLED = "cancelled"
     UNKNOWN = "unknown"
 
@@ -256,6 +258,20 @@ FAULT_FACTS: dict[Fault, FaultFacts] = {
         False,
         _SLOW,
         "The session ran longer than the whole-session deadline.",
+    ),
+    Fault.CIRCUIT_OPEN: FaultFacts(
+        Category.PROVIDER_UNAVAILABLE,
+        503,
+        False,
+        _DOWN,
+        "The vendor failed repeatedly, so nothing is sent to it for a moment. Earlier traces say how it failed.",
+    ),
+    Fault.NOT_CONFIGURED: FaultFacts(
+        Category.PROVIDER_REJECTED,
+        502,
+        False,
+        "The speech service is not set up on this server. We have been told; please try again later.",
+        "A Modal address is missing, or nothing of the app answers there. Check the MODAL_* settings and the deployment.",
     ),
     Fault.CANCELLED: FaultFacts(
         Category.CANCELLED,

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from gateway.providers.base import SpeechProvider, Turn, at_once
+from gateway.providers.circuit import CircuitLimits
 from gateway.providers.deadlines import Deadlines
 from gateway.providers.modal import ModalUnavailable
 from gateway.providers.qwen_customization import (
@@ -69,4 +70,5 @@ def _qwen_options(settings: Settings) -> QwenOptions:
         ),
         keepalive=Keepalive(interval=settings.ping_interval_seconds, timeout=settings.ping_timeout_seconds),
         upstream_format=settings.upstream_format.value,
+        circuit=CircuitLimits(failures=settings.circuit_failures, pause=settings.circuit_pause_seconds),
     )

@@ -13,6 +13,7 @@ import anyio
 from gateway.providers.attempts import RetryPolicy, with_retries
 from gateway.providers.audio_path import AudioPath, open_audio_path
 from gateway.providers.base import Clearance, Outcome, Sink, Turn, Utterance, at_once
+from gateway.providers.circuit import CircuitBreaker, CircuitLimits
 from gateway.providers.conversation import Conversation, Recipient, Script
 from gateway.providers.deadlines import Deadlines, SessionClock
 from gateway.providers.sockets import Socket, SocketKeeper
@@ -56,6 +57,7 @@ class QwenOptions:
     keepalive: Keepalive
     upstream_format: str = "mp3"
     retries: RetryPolicy = field(default_factory=RetryPolicy)
+    circuit: CircuitLimits = field(default_factory=CircuitLimits)
 
 
 @asynccontextmanager
@@ -74,6 +76,7 @@ class QwenRealtime:
         self._options = options
         self._sockets = sockets
         self._turn = turn
+        self.circuit = CircuitBreaker(options.circuit)
 
     async def speak(
         self,
@@ -91,13 +94,15 @@ class QwenRealtime:
         recipient = Recipient(gauge, trace, on_status)
 
         async def attempt(number: int) -> Outcome:
+            self.circuit.check()
             await self._turn(trace, first_audio_at - anyio.current_time())
             on_status("ws_connecting")
             audio = open_audio_path(self._options.upstream_format, SAMPLE_RATE)
-            socket = await self._open_socket(utterance.model, trace, first_audio_at)
-            clock = SessionClock(self._options.deadlines, first_audio_at)
-            conversation = Conversation(socket.transport, audio, clock, recipient)
-            finished = await _converse(conversation, socket, clock, script, clearance)
+            with self.circuit.attempt():
+                socket = await self._open_socket(utterance.model, trace, first_audio_at)
+                clock = SessionClock(self._options.deadlines, first_audio_at)
+                conversation = Conversation(socket.transport, audio, clock, recipient)
+                finished = await _converse(conversation, socket, clock, script, clearance)
             return _outcome(finished, audio, number)
 
         return await with_retries(

@@ -233,6 +233,18 @@ class Settings:
     ping_timeout_seconds: float = variable(
         "UTTER_PING_TIMEOUT_SECONDS", seconds(0.05, 300), 10.0, "An unanswered ping this old is a dead socket."
     )
+    circuit_failures: int = variable(
+        "UTTER_CIRCUIT_FAILURES",
+        integer(1, 10_000),
+        5,
+        "Failures of the provider in a row after which new work is refused for a pause.",
+    )
+    circuit_pause_seconds: float = variable(
+        "UTTER_CIRCUIT_PAUSE_SECONDS",
+        seconds(0.1, 60),
+        5.0,
+        "The first such pause; it doubles while the provider stays away, up to a minute.",
+    )
     write_stall_seconds: float = variable(
         "UTTER_WRITE_STALL_SECONDS", seconds(0.1, 3600), 30.0, "A reader that takes nothing for so long is dropped."
     )

@@ -11,8 +11,13 @@ from bench.stack import Stack, running_stack
 SPEED = 8.0
 """Times playback. Fast enough for a suite, slow enough that a listener can join, resume and cancel in the middle."""
 
-# Tests start many generations at once; the account limits are a product setting, not what is tested here.
-LIMITS = {"QWEN_STARTS_PER_SECOND": "1000", "QWEN_STARTS_PER_MINUTE": "60000"}
+# Tests start many generations at once, and let many fail; the account limits and the circuit are product settings, not
+# what is tested here.
+LIMITS = {
+    "QWEN_STARTS_PER_SECOND": "1000",
+    "QWEN_STARTS_PER_MINUTE": "60000",
+    "UTTER_CIRCUIT_FAILURES": "10000",
+}
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from gateway.providers.attempts import RetryPolicy
+from gateway.providers.circuit import Circuit, CircuitLimits
 from gateway.providers.conversation import MAX_AUDIO_SECONDS
 from gateway.providers.deadlines import Deadlines
-from protocol.errors import Fault
+from protocol.errors import Fault, ProviderFailure
 from tests.gateway.providers.conftest import Serve
 from tests.support import qwen_dialogue as vendor
 from tests.support.qwen_dialogue import cuts_at_once, drips_for_ever, stalls_before_audio, stalls_in_the_middle
@@ -78,3 +80,25 @@ async def test_speech_without_end_is_stopped_long_before_it_fills_the_memory(pro
         assert server.upgrades == 1
     assert failure.fault is Fault.PROTOCOL_BROKEN
     assert len(take.audio) == (MAX_AUDIO_SECONDS / 60 + 1) * frames_a_minute * len(frame)
+
+
+async def test_a_provider_that_keeps_failing_is_left_alone(provider: Any, serve: Serve) -> None:
+    with serve(cuts_at_once) as server:
+        async with provider(server.url, retries=RetryPolicy(retries=0), circuit=CircuitLimits(failures=2)) as opened:
+            faults = [(await _fault_of(opened)) for _ in range(4)]
+            assert opened.circuit.state is Circuit.OPEN
+        assert server.upgrades == 2
+    assert faults == [Fault.CONNECTION_LOST, Fault.CONNECTION_LOST, Fault.CIRCUIT_OPEN, Fault.CIRCUIT_OPEN]
+
+
+async def test_an_open_circuit_ends_the_retries_of_those_who_wait(provider: Any, serve: Serve) -> None:
+    with serve(cuts_at_once) as server:
+        async with provider(server.url, circuit=CircuitLimits(failures=1)) as opened:
+            assert await _fault_of(opened) is Fault.CIRCUIT_OPEN
+        assert server.upgrades == 1
+
+
+async def _fault_of(opened: Any) -> Fault:
+    with pytest.raises(ProviderFailure) as caught:
+        await Take().speak(opened)
+    return caught.value.fault
