@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --no-input
 
-.PHONY: help setup run test check style types imports fast full report lock clean
+.PHONY: help setup run test check style types imports fast full mutants report lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -35,6 +35,9 @@ fast:
 
 full:
 	$(BIN)/pytest
+
+mutants: $(VENV)/.ready-test  ## break protocol/ in 650 ways and see that the tests notice; a quarter of an hour
+	$(BIN)/python -m tests.mutants
 
 report: $(VENV)/.ready-test  ## docs/session-machine.md from the session's tables; a test fails when it is stale
 	$(BIN)/python -m protocol.report > docs/session-machine.md

@@ -1,0 +1,124 @@
+"""`make mutants`: every mistake of `edits.py` against the tests of `protocol/`, and a list of those nobody noticed.
+
+    python -m tests.mutants [part of a mutant's name]
+
+Exit status 1 when one survives that is not listed in `EQUIVALENT`.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from rich.progress import track
+
+from tests.mutants.edits import Mutant, mutants
+
+ROOT = Path(__file__).parents[2]
+
+PATIENCE_SECONDS = 180
+"""A mistake that makes the tests hang is a noticed one; they take 20 s."""
+
+EQUIVALENT: dict[str, str] = {}
+"""Mutants that change nothing anybody could see, and why."""
+
+
+class _Source(importlib.abc.Loader, importlib.abc.MetaPathFinder):
+    """Imports one module from a text instead of its file."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        self._mutant = mutant
+
+    def find_spec(
+        self, fullname: str, _path: Sequence[str] | None, _target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        return importlib.machinery.ModuleSpec(fullname, self) if fullname == self._mutant.module else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        exec(compile(self._mutant.source, self._mutant.module, "exec"), module.__dict__)  # noqa: S102  our own source
+
+
+def _tests_of(module: str) -> list[str]:
+    """Its own tests first: most mistakes are noticed there, and the first failure ends the run.
+
+    Not the report's: it compares a file that is generated from the tables, and so would notice every change of them
+    without knowing a right one from a wrong one.
+    """
+    folder = ROOT / "tests" / "protocol"
+    own = folder / f"test_{module.rpartition('.')[2]}.py"
+    rest = [path for path in sorted(folder.glob("test_*.py")) if path not in {own, folder / "test_report.py"}]
+    return [str(path) for path in ([own] if own.exists() else []) + rest]
+
+
+def _run(mutant: Mutant) -> int:
+    """In a child process: 0 when no test noticed."""
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, 1)
+    os.dup2(silent, 2)
+    sys.meta_path.insert(0, _Source(mutant))
+    return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", *_tests_of(mutant.module)]))
+
+
+def _start(mutant: Mutant) -> int:
+    pid = os.fork()
+    if pid == 0:
+        code = 70
+        try:
+            code = _run(mutant)
+        finally:
+            os._exit(code)
+    return pid
+
+
+def _survivors(chosen: list[Mutant]) -> Iterator[Mutant]:
+    running: dict[int, tuple[Mutant, float]] = {}
+    waiting = iter(track(chosen, description="mutants"))
+    exhausted = False
+    while running or not exhausted:
+        while not exhausted and len(running) < (os.cpu_count() or 1):
+            mutant = next(waiting, None)
+            if mutant is None:
+                exhausted = True
+            else:
+                running[_start(mutant)] = mutant, time.monotonic() + PATIENCE_SECONDS
+        for pid, (mutant, deadline) in list(running.items()):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                del running[pid]
+                if status == 0:
+                    yield mutant
+            elif time.monotonic() > deadline:
+                os.kill(pid, 9)
+        time.sleep(0.02)
+
+
+def _control(module: str) -> Mutant:
+    """No mistake: it must survive, or every other verdict would be worth nothing."""
+    return Mutant(module, "nothing", (ROOT / module.replace(".", "/")).with_suffix(".py").read_text())
+
+
+def main(part: str = "") -> int:
+    chosen = [mutant for mutant in mutants(ROOT / "protocol") if part in f"{mutant.module} {mutant.what}"]
+    if not chosen:
+        print(f"no mutant is called like {part!r}")
+        return 2
+    if not list(_survivors([_control(chosen[0].module)])):
+        print("the tests fail without a mutant; make them pass first")
+        return 2
+    survivors = list(_survivors(chosen))
+    print(f"{len(chosen) - len(survivors)} of {len(chosen)} mutants were noticed")
+    unexplained = [mutant for mutant in survivors if mutant.what not in EQUIVALENT]
+    for mutant in survivors:
+        print(f"  survived: {mutant.module} {mutant.what}  {EQUIVALENT.get(mutant.what, '')}")
+    return 1 if unexplained else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
