@@ -39,8 +39,9 @@ full:
 mutants: $(VENV)/.ready-test  ## break protocol/ in 650 ways and see that the tests notice; a quarter of an hour
 	$(BIN)/python -m tests.mutants
 
-report: $(VENV)/.ready-test  ## docs/session-machine.md from the session's tables; a test fails when it is stale
+report: $(VENV)/.ready-test  ## docs/session-machine.md and docs/fault-matrix.md; tests fail when they are stale
 	$(BIN)/python -m protocol.report > docs/session-machine.md
+	UTTER_WRITE_REPORTS=1 $(BIN)/pytest -q tests/acceptance/test_fault_matrix.py
 
 lock: $(VENV)/.ready-test  ## pin what pyproject.toml asks for (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
