@@ -4,9 +4,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+FUZZ_CASES ?= 5000
 PIP := $(BIN)/pip --disable-pip-version-check --no-input
 
-.PHONY: help setup run test check style types imports fast full mutants report lock clean
+.PHONY: help setup run test check style types imports fast full mutants fuzz report lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -38,6 +39,9 @@ full:
 
 mutants: $(VENV)/.ready-test  ## break protocol/ in 650 ways and see that the tests notice; a quarter of an hour
 	$(BIN)/python -m tests.mutants
+
+fuzz: $(VENV)/.ready-test  ## made-up requests in both modes, FUZZ_CASES=5000 in each; UTTER_FUZZ_SEED repeats a run
+	UTTER_FUZZ_CASES=$(FUZZ_CASES) $(BIN)/pytest -q -s tests/contract/test_fuzz.py
 
 report: $(VENV)/.ready-test  ## docs/session-machine.md and docs/fault-matrix.md; tests fail when they are stale
 	$(BIN)/python -m protocol.report > docs/session-machine.md

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from gateway.errors import ApiError
 from gateway.providers.base import Utterance
 from gateway.running import GenerationOrder, TaskType
-from gateway.settings import ProviderMode, Settings
+from gateway.settings import Settings
 from protocol.languages import SPOKEN_LANGUAGES, is_spoken
 from schema.http import GenerateRequest
 from schema.javascript import half_up, utf16_length, utf16_prefix
@@ -31,19 +31,17 @@ SHORTEST_ESTIMATE_MINUTES = 0.1
 async def admit(
     database: Database, settings: Settings, owner: UUID, request: GenerateRequest, task_type: TaskType
 ) -> GenerationOrder:
-    """Decide on a request. Returns the order to run.
+    """Decide on a request in Qwen mode. Returns the order to run.
 
     Raises:
-        ApiError: 400 for the text or language, 404 for an unknown or foreign voice, 409 for a voice that the active
-            provider cannot use, 501 in Modal mode.
+        ApiError: 400 for the text or language, 404 for an unknown or foreign voice, 409 for a voice that the provider
+            cannot use.
         DatabaseUnavailable: the voice could not be read.
     """
     check_text(request.text, settings.max_text_chars)
-    _check_language(request.language, settings)
-    async with database.as_user(owner) as transaction:
-        voice = await voices.get_voice(transaction, owner, request.voice_id)
-    if voice is None:
-        raise ApiError(404, "This voice does not exist. It may have been deleted.")
+    if not is_spoken(request.language):
+        raise ApiError(400, f"This language cannot be spoken yet. Choose one of: {', '.join(SPOKEN_LANGUAGES)}.")
+    voice = await find_voice(database, settings, owner, request.voice_id)
     return GenerationOrder(
         generation_id=uuid4(),
         task_id=uuid4(),
@@ -52,7 +50,7 @@ async def admit(
         voice_id=voice.id,
         voice_name=voice.name,
         utterance=_utterance(request, voice, settings),
-        metadata=_metadata(request.text),
+        metadata=task_metadata(request.text),
     )
 
 
@@ -66,17 +64,22 @@ def check_text(text: str, max_units: int) -> None:
         raise ApiError(400, "Text must contain at least one letter or digit to be spoken.")
 
 
-def _check_language(language: str, settings: Settings) -> None:
-    if settings.provider_mode is ProviderMode.QWEN and not is_spoken(language):
-        raise ApiError(400, f"This language cannot be spoken yet. Choose one of: {', '.join(SPOKEN_LANGUAGES)}.")
+async def find_voice(database: Database, settings: Settings, owner: UUID, voice_id: UUID) -> VoiceRow:
+    """The voice, made with the active provider.
+
+    Raises `ApiError` 404 when it is unknown, deleted or somebody else's, 409 when it is the other provider's.
+    """
+    async with database.as_user(owner) as transaction:
+        voice = await voices.get_voice(transaction, owner, voice_id)
+    if voice is None:
+        raise ApiError(404, "This voice does not exist. It may have been deleted.")
+    if voice.tts_provider != settings.provider_mode.value:
+        raise ApiError(409, "This voice was made with the other speech provider. Clone it again to use it here.")
+    return voice
 
 
 def _utterance(request: GenerateRequest, voice: VoiceRow, settings: Settings) -> Utterance:
-    """The provider's own names for what was asked; `ApiError` 409 when the active provider cannot use the voice."""
-    if settings.provider_mode is ProviderMode.MODAL:
-        raise ApiError(501, "Generating with the Modal provider is not available in this version.")
-    if voice.tts_provider != settings.provider_mode.value:
-        raise ApiError(409, "This voice was made with the other speech provider. Clone it again to use it here.")
+    """The provider's own names for what was asked; `ApiError` 409 when it cannot use the voice."""
     if not voice.provider_voice_id or not voice.provider_target_model:
         raise ApiError(409, "This voice was never finished. Please clone or design it again.")
     if voice.provider_region != settings.dashscope_region:
@@ -98,7 +101,8 @@ def _accepted_models(voice: VoiceRow, settings: Settings) -> tuple[str, ...]:
     return settings.accepted_vd_models if voice.provider_voice_kind == "vd" else ()
 
 
-def _metadata(text: str) -> dict[str, object]:
+def task_metadata(text: str) -> dict[str, object]:
+    """What v1 keeps on the task row of a generation besides voice and language (v1 contract 2.2)."""
     units = utf16_length(text)
     preview = utf16_prefix(text, PREVIEW_UNITS)
     return {

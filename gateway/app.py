@@ -7,7 +7,8 @@ from starlette.types import ASGIApp
 
 from gateway import middleware
 from gateway.errors import exception_handlers
-from gateway.routes import all_routes
+from gateway.openapi import document
+from gateway.routes import API, all_routes
 from gateway.services import Services
 
 
@@ -16,4 +17,5 @@ def create_app(services: Services) -> ASGIApp:
     app = Starlette(routes=all_routes(), exception_handlers=exception_handlers())
     app.router.redirect_slashes = False  # v1: a trailing slash is another route, not a detour
     app.state.services = services
+    app.state.openapi = document(API)
     return middleware.wrap(app, services.settings)

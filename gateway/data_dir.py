@@ -56,6 +56,8 @@ class RunRecord(msgspec.Struct, frozen=True):
     children: list[Child]
     started: float = 0.0
     """When `pid` started, epoch seconds."""
+    emulator_modal_url: str = ""
+    """"" in the record of a version that had no Modal."""
 
     @property
     def alive(self) -> bool:

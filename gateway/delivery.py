@@ -99,7 +99,7 @@ class SpanResponse:
         self, status: int, headers: Mapping[str, str], chunks: AsyncIterator[bytes], stall_seconds: float
     ) -> None:
         self._status = int(status)
-        self._headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        self._headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         self._chunks = chunks
         self._stall_seconds = stall_seconds
 

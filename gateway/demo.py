@@ -1,7 +1,8 @@
 """What the one-command demo needs to be worth opening: a user with a cloned and a designed voice.
 
-The voices are made as a customer's would be, through the customization REST; only the recording is synthesized,
-because there is nobody to read it.
+The voices are those of the active provider, so a data directory that was started in both modes has two of each. At
+Qwen they are made as a customer's would be, through the customization REST; at Modal a voice is nothing but a
+recording and its transcript. Recordings are synthesized, because there is nobody to read them.
 """
 
 from __future__ import annotations
@@ -30,7 +31,11 @@ DEMO_USER = UUID("5a17e000-0000-4000-8000-000000000001")
 
 CLONED_VOICE = UUID("5a17e000-0000-4000-8000-0000000000c1")
 DESIGNED_VOICE = UUID("5a17e000-0000-4000-8000-0000000000d1")
-"""Fixed ids, so that a start finds what an earlier one made."""
+"""The voices at Qwen. Fixed ids, so that a start finds what an earlier one made."""
+
+MODAL_CLONED_VOICE = UUID("5a17e000-0000-4000-8000-0000000000c2")
+MODAL_DESIGNED_VOICE = UUID("5a17e000-0000-4000-8000-0000000000d2")
+"""The voices at Modal: a voice is only ever used with its own provider."""
 
 TRANSCRIPT = (
     "I have read aloud to other people for as long as I can remember. On winter evenings we sat around the stove, and "
@@ -63,12 +68,17 @@ async def prepare_rows(database: Database, admin_url: str) -> None:
 
 
 async def prepare_voices(services: Services) -> None:
-    """The demo's two voices, made once per data directory; in Qwen mode only, as Modal has none to make in advance.
+    """The demo's two voices at the active provider, made once per data directory.
 
     Raises `DemoFailed`, and the errors of database and object store.
     """
-    if services.settings.provider_mode is not ProviderMode.QWEN:
-        return
+    if services.settings.provider_mode is ProviderMode.MODAL:
+        await _prepare_modal_voices(services)
+    else:
+        await _prepare_qwen_voices(services)
+
+
+async def _prepare_qwen_voices(services: Services) -> None:
     try:
         async with open_customization(services.settings) as customization:
             if not await _exists(services, CLONED_VOICE):
@@ -77,6 +87,37 @@ async def prepare_voices(services: Services) -> None:
                 await _add(services, await _designed(services, customization))
     except ProviderFailure as failure:
         raise DemoFailed(f"The demo voices could not be made. {failure.fault.facts.remedy}") from failure
+
+
+async def _prepare_modal_voices(services: Services) -> None:
+    """Both from recordings: asking Modal to design one would wait for a container, and could cost money."""
+    if not await _exists(services, MODAL_CLONED_VOICE):
+        recording = await _recording(TRANSCRIPT)
+        voice = NewVoice(
+            id=MODAL_CLONED_VOICE,
+            user_id=DEMO_USER,
+            name="Evening reader (Modal)",
+            source="uploaded",
+            language="English",
+            reference_object_key=await _store(services, MODAL_CLONED_VOICE, recording),
+            reference_transcript=TRANSCRIPT,
+            tts_provider="modal",
+        )
+        await _add(services, voice)
+    if not await _exists(services, MODAL_DESIGNED_VOICE):
+        preview = await _recording(PREVIEW_TEXT, speaker="fireside")
+        voice = NewVoice(
+            id=MODAL_DESIGNED_VOICE,
+            user_id=DEMO_USER,
+            name="Fireside narrator (Modal)",
+            source="designed",
+            language="English",
+            description=DESCRIPTION,
+            reference_object_key=await _store(services, MODAL_DESIGNED_VOICE, preview),
+            reference_transcript=PREVIEW_TEXT,
+            tts_provider="modal",
+        )
+        await _add(services, voice)
 
 
 async def _exists(services: Services, voice_id: UUID) -> bool:
@@ -93,7 +134,7 @@ async def _add(services: Services, voice: NewVoice) -> None:
 
 
 async def _cloned(services: Services, customization: QwenCustomization) -> NewVoice:
-    recording = await _recording()
+    recording = await _recording(TRANSCRIPT)
     created = await _found(customization, VoiceKind.CLONED, CLONED_VOICE) or await customization.clone(
         CLONED_VOICE, AudioSource(data=data_url("audio/wav", recording)), transcript=TRANSCRIPT, language="English"
     )
@@ -149,9 +190,10 @@ async def _store(services: Services, voice_id: UUID, recording: bytes) -> str:
     return key
 
 
-async def _recording() -> bytes:
-    """A WAV of somebody reading `TRANSCRIPT`, made by a program of its own: the gateway synthesizes nothing."""
-    command = [sys.executable, "-m", "bench", "record", "--language", "en", "--text", TRANSCRIPT, "-o", "-"]
+async def _recording(text: str, speaker: str = "speaker") -> bytes:
+    """A WAV of somebody reading `text`, made by a program of its own: the gateway synthesizes nothing."""
+    command = [sys.executable, "-m", "bench", "record", "--language", "en", "--speaker", speaker, "--text", text]
+    command += ["-o", "-"]
     # A session of its own, or Ctrl-C would end it before us, and look like a recording that failed.
     finished = await anyio.run_process(command, stderr=subprocess.PIPE, check=False, start_new_session=True)
     if finished.returncode:

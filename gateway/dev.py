@@ -165,6 +165,7 @@ def _record(base_url: str, parts: Parts) -> RunRecord:
         admin_url=parts.postgres.admin_url,
         emulator_rest_url=address.rest_url,
         emulator_realtime_url=address.realtime_url,
+        emulator_modal_url=address.modal_url,
         children=[Child(parts.emulator.pid, psutil.Process(parts.emulator.pid).create_time())],
     )
 
@@ -179,12 +180,17 @@ def environment(
 ) -> dict[str, str]:
     """The demo's settings below, what the shell says above, and on top what only the demo can know.
 
-    The provider is always the emulator here: a real key in the shell must never pay for a demo. Nor may the demo
-    reach for a database that the shell names.
+    Qwen is always the emulator here: a real key in the shell must never pay for a demo. Nor may the demo reach for a
+    database that the shell names. Modal is the emulator unless the shell names an endpoint of it: such an address is
+    no account's default, somebody chose it.
     """
+    chosen = {name: value for name, value in surroundings.items() if value.strip()}  # a blank one counts as unset
+    modal = modal_endpoints(address)
     return {
         "TTS_PROVIDER_MODE": "qwen",
-        **{name: value for name, value in surroundings.items() if value.strip()},  # a blank one counts as unset
+        # All or none: a job of one server must not be asked for at the other.
+        **({} if modal.keys() & chosen.keys() else modal),
+        **chosen,
         "UTTER_ENV": "local",
         "UTTER_BIND_HOST": "127.0.0.1",
         "UTTER_BIND_PORT": str(port),
@@ -197,4 +203,15 @@ def environment(
         "DASHSCOPE_API_KEY": secrets.emulator_key,
         "DASHSCOPE_BASE_URL": address.rest_url,
         "DASHSCOPE_REALTIME_URL": address.realtime_url,
+    }
+
+
+def modal_endpoints(address: EmulatorAddress) -> dict[str, str]:
+    """The settings that name Modal's endpoints, each a complete address (v1 contract 4.1)."""
+    return {
+        "MODAL_JOB_SUBMIT": f"{address.modal_url}/submit",
+        "MODAL_JOB_STATUS": f"{address.modal_url}/status",
+        "MODAL_JOB_RESULT": f"{address.modal_url}/result",
+        "MODAL_JOB_CANCEL": f"{address.modal_url}/cancel",
+        "MODAL_ENDPOINT_VOICE_DESIGN": f"{address.modal_url}/design",
     }

@@ -30,6 +30,8 @@ class EmulatorAddress(msgspec.Struct, frozen=True):
 
     rest_url: str
     realtime_url: str
+    modal_url: str
+    """Of Modal's endpoints, as the deployed app answers; each is a path below it."""
 
 
 class Emulator:

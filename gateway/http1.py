@@ -126,6 +126,7 @@ class Connection(TCPServer):
             _log.error("http.connection_failed", exc_info=error)
         finally:
             connections.discard(self)
+            self._let_go()
 
     async def protocol_send(self, event: Event) -> None:
         """Write. A connection that the kernel gave up (ETIMEDOUT, say) is a client that left, like any other."""
@@ -158,6 +159,12 @@ class Connection(TCPServer):
         raw = self.writer.get_extra_info("socket")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self.writer.transport.abort()
+
+    def _let_go(self) -> None:
+        """Leave nothing that points back here. Its streams and buffers would wait for the garbage collector, and a
+        burst of connections would look like a leak."""
+        self.state.clear()
+        vars(self).pop("protocol", None)  # not there when the client left before it was made
 
     async def _close(self) -> None:
         """As Hypercorn does it; but after a reset, its FIN would overtake the RST and look like an orderly end."""

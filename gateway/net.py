@@ -19,6 +19,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _HOST = re.compile(r"^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?$")
 """A Host header that is safe to build a link from (RFC 9110, 7.2, without the forms nobody uses)."""
 
+_PRIVATE_ENDINGS = frozenset({"localhost", "local", "internal", "test", "invalid", "alt", "lan", "home", "arpa"})
+
 
 def is_loopback_host(host: str) -> bool:
     """Whether `host`, a name or an address without port, is this machine. No name is looked up."""
@@ -31,6 +33,19 @@ def is_loopback_host(host: str) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return address.is_loopback or (mapped is not None and mapped.is_loopback)
+
+
+def is_public_host(host: str) -> bool:
+    """Whether somebody on the internet may reach `host`, a name or an address without port. No name is looked up.
+
+    A name without a dot, and the endings that never leave a network (RFC 6761, RFC 6762, RFC 9476, ICANN's
+    `.internal`), are private.
+    """
+    name = host.strip("[]").rstrip(".").lower()
+    try:
+        return ipaddress.ip_address(name).is_global
+    except ValueError:
+        return "." in name and name.rpartition(".")[2] not in _PRIVATE_ENDINGS
 
 
 def is_trusted_proxy(scope: Scope, trusted_proxies: Sequence[Network]) -> bool:

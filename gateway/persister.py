@@ -78,8 +78,8 @@ class Persister:
         """Store the audio, then complete the rows. Audio of a generation that was cancelled meanwhile is removed."""
         try:
             with running.trace.step("persist", audio_bytes=running.log.size):
-                await _until_it_lands(lambda: self._put(running))
-                completed = await _until_it_lands(lambda: self._complete(running, outcome))
+                await until_it_lands(lambda: self._put(running))
+                completed = await until_it_lands(lambda: self._complete(running, outcome))
         except Exception:  # whatever it was, the rows have to say that there is no audio
             running.trace.log.exception("persist.gave_up", audio_bytes=running.log.size)
             await self.fail(running, NOT_STORED)
@@ -110,7 +110,7 @@ class Persister:
             await self._discard_unless_completed(running)
 
     async def _put(self, running: RunningGeneration) -> None:
-        await self._objects.put(GENERATIONS, running.order.object_key, running.log.read(), content_type="audio/mpeg")
+        await self._objects.put(GENERATIONS, running.order.object_key, running.log.view(), content_type="audio/mpeg")
 
     async def _complete(self, running: RunningGeneration, outcome: Outcome) -> bool:
         trace, order = running.trace, running.order
@@ -141,7 +141,7 @@ class Persister:
 
     async def _write_terminal(self, running: RunningGeneration, write: Callable[[], Awaitable[bool]]) -> None:
         try:
-            await _until_it_lands(write)
+            await until_it_lands(write)
         except Exception:  # there is nobody to tell: the generation is over, and others run beside it
             running.trace.log.exception("database.terminal_state_lost")
 
@@ -163,7 +163,7 @@ class Persister:
         return row is not None and row.status == "completed"
 
 
-async def _until_it_lands(operation: Callable[[], Awaitable[T]]) -> T:
+async def until_it_lands(operation: Callable[[], Awaitable[T]]) -> T:
     """Repeat while the database or the store is away, up to `LANDING_SECONDS`; then raise the last error."""
     pause = FIRST_RETRY_SECONDS
     deadline = anyio.current_time() + LANDING_SECONDS

@@ -21,6 +21,10 @@ CLEANUP_SECONDS = 5.0
 ROWS_FIRST_SECONDS = 1.0
 """How long listeners wait for the failure to be written down. A database that is away must not keep them longer."""
 
+LAST_STATUS_SECONDS = 1.0
+"""How long a finished generation waits for a status that is being written. To cut a statement off, asyncpg opens a
+connection just for that; a database that takes longer is not worth waiting for."""
+
 INTERRUPTED = "The server was restarted before this generation finished. Please generate it again."
 
 CRASHED = "Something went wrong on our side. Please generate it again."
@@ -54,7 +58,10 @@ async def _speak_and_store(running: RunningGeneration, provider: SpeechProvider,
         tasks.start_soon(_write_rows, running, persister, tasks.cancel_scope)
         tasks.start_soon(_follow_status, running, persister)
         await _speak(running, provider, persister)
-        tasks.cancel_scope.cancel()
+        # Not cancelled: anyio (4.16, `task_done`) keeps the exception of a cancelled child in a reference cycle, and
+        # its frames would keep the audio in memory until the garbage collector comes by.
+        running.end_status()
+        tasks.cancel_scope.deadline = anyio.current_time() + LAST_STATUS_SECONDS
     if running.log.state is LogState.OPEN:
         running.log.fail(ProviderFailure(Fault.CANCELLED))  # the rows were refused, so nobody listens
 
@@ -93,8 +100,8 @@ async def _write_rows(running: RunningGeneration, persister: Persister, pipeline
 
 async def _follow_status(running: RunningGeneration, persister: Persister) -> None:
     await running.cleared()
-    while True:
-        await persister.note_status(running, await running.next_status())
+    while (status := await running.next_status()) is not None:
+        await persister.note_status(running, status)
 
 
 async def _failed(running: RunningGeneration, persister: Persister, failure: ProviderFailure) -> None:

@@ -15,6 +15,9 @@ from gateway.tracing import Trace
 
 TaskType = Literal["generate", "generate_stream"]
 
+ACTIVE = ("pending", "processing")
+"""The states of rows that can still change (v1 contract 2.1)."""
+
 
 @dataclass(frozen=True, slots=True)
 class GenerationOrder:
@@ -62,6 +65,7 @@ class RunningGeneration:
         self.ended = anyio.Event()
         self._status = "queued"
         self._status_changed = anyio.Event()
+        self._status_ended = False
         self._rows_exist = anyio.Event()
         self._rows_decided = anyio.Event()
         self._rows_refused: Exception | None = None
@@ -85,11 +89,19 @@ class RunningGeneration:
             self._status = status
             self._status_changed.set()
 
-    async def next_status(self) -> str:
-        """Wait for a status not yet handed out. Statuses in between are skipped: only the latest matters."""
+    async def next_status(self) -> str | None:
+        """Wait for a status not yet handed out; None when there will be no more. Statuses in between are skipped:
+        only the latest matters."""
         await self._status_changed.wait()
+        if self._status_ended:
+            return None
         self._status_changed = anyio.Event()
         return self._status
+
+    def end_status(self) -> None:
+        """Progress is over; what comes now are the terminal rows."""
+        self._status_ended = True
+        self._status_changed.set()
 
     def rows_written(self) -> None:
         """The generation's and the task's row exist."""
@@ -124,4 +136,5 @@ class RunningGeneration:
         counts: what its user cancelled has not failed because the server stops in the same moment."""
         if not (self.ended.is_set() or self.scope.cancel_called):
             self.end_reason = reason
+            self.end_status()
             self.scope.cancel()

@@ -8,6 +8,7 @@ on it (style notes 7.3); the signals are handled here because a drain has to beg
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import socket
 import sys
@@ -115,7 +116,13 @@ async def serve(
 
 
 def run(main: Callable[[], Awaitable[T]]) -> T:
-    """Run `main` on production's event loop: asyncio, on uvloop where that exists. An only failure raises as itself."""
+    """Run `main` on production's event loop: asyncio, on uvloop where that exists. An only failure raises as itself.
+
+    What exists by now, code for the most part, is never collected: looking through it again stopped every stream for
+    60 ms at each full collection (measured with 50 of them).
+    """
+    gc.collect()
+    gc.freeze()
     with unwrapped():
         return anyio.run(main, backend="asyncio", backend_options={"use_uvloop": sys.platform != "win32"})
 

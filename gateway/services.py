@@ -6,13 +6,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from gateway.auth import Authenticator
+from gateway.auth import Authenticator, open_authenticator
+from gateway.modal import ModalJobs
 from gateway.pacing import Pacer
 from gateway.persister import Persister
-from gateway.providers import open_provider
-from gateway.settings import Settings
+from gateway.providers import open_customization, open_modal, open_provider
+from gateway.settings import ProviderMode, Settings
 from gateway.signing import Signer
+from gateway.studio import Recordings, Studio, open_studio
 from gateway.supervisor import Supervisor
+from gateway.sweeper import Chore, sweeping
 from storage.database import STATEMENT_CACHE, Database
 from storage.objects import ObjectStore
 
@@ -27,14 +30,18 @@ class Services:
     authenticator: Authenticator
     signer: Signer
     supervisor: Supervisor
+    jobs: ModalJobs
+    studio: Studio
     not_ready_reason: Callable[[], str | None]
+    provider_trouble: Callable[[], str | None] = lambda: None
+    """Why new speech is likely to fail although requests are taken, None when nothing is known to be wrong."""
 
 
 @asynccontextmanager
 async def open_services(
     settings: Settings, *, not_ready_reason: Callable[[], str | None] = lambda: None
 ) -> AsyncIterator[Services]:
-    """Open the database pool, the object store and the provider. Leaving stops what still runs, then closes them."""
+    """Open the database pool, the object store and the providers. Leaving stops what still runs, then closes them."""
     objects = ObjectStore.open(settings.objects_url)
     async with (
         Database.open(
@@ -43,29 +50,41 @@ async def open_services(
             # A connection of its own for LISTEN says that this one goes through a transaction pooler.
             statement_cache_size=STATEMENT_CACHE if settings.database_listen_url == settings.database_url else 0,
         ) as database,
+        open_authenticator(settings) as authenticator,
         open_provider(settings, turn=_pacer(settings, database).wait_turn) as provider,
+        open_modal(settings) as modal,
+        open_customization(settings) as customization,
         Supervisor(
             provider,
-            Persister(database, objects, provider=settings.provider_mode.value),
+            Persister(database, objects, provider=ProviderMode.QWEN.value),
             max_running=settings.max_concurrent_generations,
         ) as supervisor,
     ):
-        yield Services(
-            settings=settings,
-            database=database,
-            objects=objects,
-            authenticator=Authenticator(settings),
-            signer=Signer(settings.signing_secret),
-            supervisor=supervisor,
-            not_ready_reason=not_ready_reason,
-        )
+        jobs = ModalJobs(settings, database, objects, modal, supervisor)
+        signer = Signer(settings.signing_secret)
+        recordings = Recordings(objects, settings, signer)
+        studio = open_studio(settings, database, recordings, customization, provider, supervisor)
+        chores = [Chore("modal.jobs", jobs.sweep), Chore("studio.stale", studio.recover_stale)]
+        async with sweeping(chores, settings.sweep_seconds):
+            yield Services(
+                settings=settings,
+                database=database,
+                objects=objects,
+                authenticator=authenticator,
+                signer=signer,
+                supervisor=supervisor,
+                jobs=jobs,
+                studio=studio,
+                not_ready_reason=not_ready_reason,
+                provider_trouble=lambda: provider.trouble,
+            )
 
 
 def _pacer(settings: Settings, database: Database) -> Pacer:
     """Limits belong to an account in a region, which every process on this database shares."""
     return Pacer(
         database,
-        lane=f"{settings.provider_mode.value}-{settings.dashscope_region}",
+        lane=f"{ProviderMode.QWEN.value}-{settings.dashscope_region}",
         per_second=settings.starts_per_second,
         per_minute=settings.starts_per_minute,
     )

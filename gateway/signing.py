@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-Purpose = Literal["object", "stream"]
-"""`object`: read one stored object. `stream`: listen to one generation."""
+Purpose = Literal["object", "stream", "upload"]
+"""`object`: read one stored object. `stream`: listen to one generation. `upload`: store one object that is not there
+yet. None of them does for another."""
 
 _TOKEN = re.compile(r"([0-9a-f]{1,16})\.([A-Za-z0-9_-]{43})")
 

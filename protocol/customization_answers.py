@@ -117,13 +117,13 @@ def parse_deleted(status: int, body: bytes, request_id: str = "") -> bool:
     return True
 
 
-def match_created(voices: Iterable[ListedVoice], name: str, target_model: str) -> list[ListedVoice]:
-    """Those of `voices` that were created as `name` for `target_model`, newest first.
+def match_created(voices: Iterable[ListedVoice], name: str, target_model: str | None = None) -> list[ListedVoice]:
+    """Those of `voices` that were created as `name` for `target_model` (None: for any), newest first.
 
     More than one means a create was repeated: all but the chosen one are orphans. The only trace of a preferred name
     in a list is the voice id (`qwen-tts-vc-<name>-voice-...`, protocol reference 3.3).
     """
-    ours = [v for v in voices if f"-{name}-" in v.voice and v.target_model == target_model]
+    ours = [v for v in voices if f"-{name}-" in v.voice and target_model in (None, v.target_model)]
     return sorted(ours, key=lambda v: v.gmt_create or "", reverse=True)
 
 

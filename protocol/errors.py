@@ -271,7 +271,7 @@ FAULT_FACTS: dict[Fault, FaultFacts] = {
         502,
         False,
         "The speech service is not set up on this server. We have been told; please try again later.",
-        "A Modal address is missing, or nothing of the app answers there. Check the MODAL_* settings and the deployment.",
+        "A Modal address is missing, or the app does not answer there. Check the MODAL_* settings and the deployment.",
     ),
     Fault.CANCELLED: FaultFacts(
         Category.CANCELLED,

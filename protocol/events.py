@@ -34,7 +34,8 @@ Id: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARS)]
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a response cost, as the server writes it. Readers use `usage_count`: every key is optional."""
+    """What a response cost, as the server writes it. Readers use `protocol.usage.usage_counts`: every key is
+    optional."""
 
     characters: int | UnsetType = UNSET
     total_tokens: int | UnsetType = UNSET

@@ -70,7 +70,6 @@ class Mp3FrameReader:
         self._finished = False
         self._frames = 0
         self._samples = 0
-        self._bytes_out = 0
         self._leftover_bytes = 0
 
     @property
@@ -84,29 +83,9 @@ class Mp3FrameReader:
         return self._samples
 
     @property
-    def bytes_out(self) -> int:
-        """Bytes given out."""
-        return self._bytes_out
-
-    @property
-    def sample_rate(self) -> int | None:
-        """Hz; None before the first frame."""
-        return self._shape.sample_rate if self._shape else None
-
-    @property
-    def channels(self) -> int | None:
-        """1 or 2; None before the first frame."""
-        return self._shape.channels if self._shape else None
-
-    @property
     def duration_seconds(self) -> float:
         """Playing time of what was given out. Each file in it is some 0.05 s longer than what its encoder was given."""
         return self._samples / self._shape.sample_rate if self._shape else 0.0
-
-    @property
-    def bit_rate(self) -> int | None:
-        """Average bit/s of what was given out; None before the first frame."""
-        return round(self._bytes_out * 8 / self.duration_seconds) if self._samples else None
 
     @property
     def pending_bytes(self) -> int:
@@ -144,9 +123,7 @@ class Mp3FrameReader:
                 raise
         self._pending = buffer[at:]
         self._position += at
-        audio = runs[0] if len(runs) == 1 else b"".join(runs)
-        self._bytes_out += len(audio)
-        return audio
+        return runs[0] if len(runs) == 1 else b"".join(runs)
 
     def finish(self) -> None:
         """The stream has ended. A tag or frame that is not whole is dropped; `leftover_bytes` tells of a frame.

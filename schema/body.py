@@ -7,17 +7,22 @@ complaint is a sentence for the person who sent the body.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from schema.http import GenerateRequest
-from schema.javascript import is_uuid, trim
+from schema.http_account import DISPLAY_NAME_UNITS, HANDLE_PATTERN, ProfileChanges
+from schema.javascript import is_uuid, trim, utf16_length
+from schema.urls import is_absolute_url
 
 DEFAULT_LANGUAGE = "Auto"
 
+_HANDLE = re.compile(HANDLE_PATTERN)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -71,6 +76,35 @@ def read_generate_request(body: bytes) -> GenerateRequest:
         raise BodyError("text is required.")
     language = text_field(fields, "language") or DEFAULT_LANGUAGE
     return GenerateRequest(voice_id=UUID(voice_id), text=text, language=language)
+
+
+def read_profile_changes(body: bytes) -> ProfileChanges:
+    """The body of `PATCH /profile`. Raises BodyError for the first field that cannot be used (v1 contract 1.2)."""
+    fields = read_object(body)
+    changes = ProfileChanges(
+        handle=_change(fields, "handle"),
+        display_name=_change(fields, "display_name"),
+        avatar_url=_change(fields, "avatar_url"),
+    )
+    if changes == ProfileChanges():
+        raise BodyError("Nothing to change. Send handle, display_name or avatar_url.")
+    # `$` also matches before a line break, but the value was trimmed.
+    if isinstance(changes.handle, str) and not _HANDLE.search(changes.handle):
+        raise BodyError("handle must be 3 to 30 letters, digits or underscores.")
+    if isinstance(changes.display_name, str) and utf16_length(changes.display_name) > DISPLAY_NAME_UNITS:
+        raise BodyError(f"display_name cannot exceed {DISPLAY_NAME_UNITS} characters.")
+    if isinstance(changes.avatar_url, str) and not is_absolute_url(changes.avatar_url):
+        raise BodyError("avatar_url must be a whole address, such as https://example.com/me.png.")
+    return changes
+
+
+def _change(fields: Mapping[str, Any], name: str) -> str | UnsetType | None:
+    """What a field is to become. Unlike elsewhere a wrong type is no missing field here: it would clear it."""
+    if name not in fields:
+        return UNSET
+    if fields[name] is not None and not isinstance(fields[name], str):
+        raise BodyError(f"{name} must be a text, or null to clear it.")
+    return text_field(fields, name)
 
 
 def _why_not_json(body: bytes) -> str:

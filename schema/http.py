@@ -7,15 +7,19 @@ clients tell the two apart (v1 contract 1.0).
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from schema.records import GenerationRow, Page, ProfileRow, TaskRow, VoiceRow
+from schema.javascript import encode_uri_component
+from schema.records import GenerationRow, Page, TaskRow, VoiceRow
 
 Timestamp = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 """ISO 8601 with microseconds and `+00:00`, as PostgREST writes timestamptz (v1 contract 1.0)."""
+
+FilePart = Annotated[str, Meta(extra_json_schema={"format": "binary"})]
+"""A file in a form: bytes, which JSON has no word for. Only for describing a form, never for reading one."""
 
 Row = TypeVar("Row")
 
@@ -75,55 +79,6 @@ class Languages(Struct, frozen=True):
     spoken_languages: list[str]
 
 
-class UserId(Struct, frozen=True):
-    """A signed-in user; v1 shows nothing but the id."""
-
-    id: UUID
-
-
-class Profile(Struct, frozen=True):
-    """A user's profile."""
-
-    id: UUID
-    handle: str | None
-    display_name: str | None
-    avatar_url: str | None
-    subscription_tier: str
-    credits_remaining: int
-    created_at: Timestamp
-    updated_at: Timestamp
-
-    @classmethod
-    def of(cls, row: ProfileRow) -> Profile:
-        """The profile of a database row."""
-        return cls(
-            id=row.id,
-            handle=row.handle,
-            display_name=row.display_name,
-            avatar_url=row.avatar_url,
-            subscription_tier=row.subscription_tier,
-            credits_remaining=row.credits_remaining,
-            created_at=timestamp(row.created_at),
-            updated_at=timestamp(row.updated_at),
-        )
-
-
-class Me(Struct, frozen=True):
-    """`GET /me`: never an error, so the page can ask before it knows whether anybody is signed in."""
-
-    signed_in: bool
-    user: UserId | None
-    profile: Profile | None
-
-
-class DevelopmentToken(Struct, frozen=True):
-    """`POST /dev/token`: an access token for the demo user, valid for `expires_in` seconds."""
-
-    token: str
-    expires_in: int
-    user: UserId
-
-
 class Pagination(Struct, frozen=True):
     """`page` and `per_page` as they were understood; `pages` is at least 1."""
 
@@ -149,7 +104,7 @@ class Voice(Struct, frozen=True):
     provider_voice_kind: Literal["vc", "vd"] | None
 
     @classmethod
-    def of(cls, row: VoiceRow) -> Voice:
+    def of(cls, row: VoiceRow) -> Self:
         """The voice of a database row."""
         return cls(
             id=row.id,
@@ -263,6 +218,26 @@ class Task(Struct, frozen=True):
             provider_poll_count=row.provider_poll_count,
             result=_result(row),
             stream_url=stream_url,
+        )
+
+
+class Regeneration(Struct, frozen=True):
+    """`POST /generations/:id/regenerate`: what to fill into the form again. Nothing is made (v1 contract 1.7)."""
+
+    voice_id: UUID
+    text: str
+    language: str
+    redirect_url: str
+
+    @classmethod
+    def of(cls, row: GenerationRow, voice_id: UUID) -> Regeneration:
+        """The form for a database row whose `voice_id` is not null."""
+        query = f"text={encode_uri_component(row.text)}&language={encode_uri_component(row.language)}"
+        return cls(
+            voice_id=voice_id,
+            text=row.text,
+            language=row.language,
+            redirect_url=f"/generate?voice={voice_id}&{query}",
         )
 
 

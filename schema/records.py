@@ -152,7 +152,7 @@ class NewGeneration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known once the audio is stored: see `GenerationRow` for the units."""
+    """What is known once the audio is stored: see `GenerationRow` for the units. Modal tells no duration."""
 
     generation_id: UUID
     task_id: UUID
@@ -160,7 +160,7 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     output_format: str
     audio_bytes: int
     audio_sha256: str
-    duration_seconds: float
+    duration_seconds: float | None
     generation_time_seconds: float
     characters_billed: int | None = None
     first_audio_seconds: float | None = None
@@ -190,3 +190,102 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
     provider_status: str | None
     provider_poll_count: int
     cancellation_requested: bool
+
+
+class NewTask(msgspec.Struct, frozen=True, kw_only=True):
+    """A task without a generation, to insert as `pending`."""
+
+    id: UUID
+    user_id: UUID
+    type: Literal["design_preview", "clone"]
+    provider: Provider
+    provider_status: str | None = None
+    metadata: Json = {}
+
+
+VoiceKind = Literal["vc", "vd"]
+"""A cloned voice, a designed one: the provider's own letters."""
+
+CreateState = Literal["claimed", "created", "refused", "ambiguous"]
+"""`claimed`: somebody sends it now, or died doing so. `refused`: nothing was made. `ambiguous`: nobody knows."""
+
+
+class NewCreate(msgspec.Struct, frozen=True, kw_only=True):
+    """A billable create to claim. `id` is our voice's (clone) or task's (design): the provider's name is made of it."""
+
+    id: UUID
+    user_id: UUID
+    kind: VoiceKind
+    region: str
+    target_model: str
+    request: Json = {}
+
+
+class CreateRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of `utter.voice_creates`. `voice_id` is the voice of ours that uses it, once there is one; `error` is for
+    operators."""
+
+    id: UUID
+    user_id: UUID
+    kind: VoiceKind
+    region: str
+    target_model: str
+    state: CreateState
+    claimed_until: datetime
+    attempts: int
+    request: Json
+    provider_voice_id: str | None
+    request_id: str | None
+    warnings: list[str]
+    preview_object_key: str | None
+    preview_sha256: str | None
+    voice_id: UUID | None
+    error: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class ClaimedRow(CreateRow, frozen=True, kw_only=True):
+    """What `utter.claim_create` answers."""
+
+    granted: bool
+    recover: bool
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """`granted`: the caller, and nobody else, may send the create. `recover`: an earlier one may have succeeded, so the
+    provider's list is searched first. Not granted: `create` says how far it is, or that it is another user's."""
+
+    create: CreateRow
+    granted: bool
+    recover: bool
+
+
+class Created(msgspec.Struct, frozen=True, kw_only=True):
+    """A create that made a voice. The preview's key is in the bucket `references`, its digest lower-case hex."""
+
+    id: UUID
+    provider_voice_id: str
+    target_model: str
+    request_id: str | None = None
+    warnings: list[str] = []
+    preview_object_key: str | None = None
+    preview_sha256: str | None = None
+
+
+class OrphanRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A voice the provider keeps, or may keep, that no voice of ours uses.
+
+    `reason`: `ambiguous`, `abandoned` (its maker died), `voice_gone`, `never_saved`, `preview_deleted`,
+    `preview_ended` (its task failed or was cancelled).
+    """
+
+    id: UUID
+    user_id: UUID
+    kind: VoiceKind
+    region: str
+    target_model: str
+    provider_voice_id: str | None
+    request_id: str | None
+    reason: str
+    created_at: datetime

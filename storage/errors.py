@@ -13,6 +13,9 @@ import asyncpg
 ONE_ACTIVE_GENERATE = "idx_tasks_generate_one_active_per_user"
 """The unique index that allows one active `generate` task per user (contract 3.2)."""
 
+UNIQUE_HANDLE = "profiles_handle_key"
+"""One handle, one profile (contract 3.1)."""
+
 USER_KEYS = frozenset({"profiles_id_fkey", "voices_user_id_fkey", "generations_user_id_fkey", "tasks_user_id_fkey"})
 """The foreign keys on `auth.users` (contract 3.1)."""
 
@@ -33,8 +36,16 @@ class UnknownUser(StorageError):
     """The owner named by a new row is not in `auth.users`: a deleted user with a token that has not expired."""
 
 
+class HandleTaken(StorageError):
+    """Another profile has this handle."""
+
+
 class AlreadyExists(StorageError):
     """A row with this id exists already."""
+
+
+class NotMigrated(StorageError):
+    """The database lacks what a query names: it is not at this version's schema."""
 
 
 _UNAVAILABLE = (
@@ -66,13 +77,31 @@ def translated() -> Iterator[None]:
         if isinstance(error, ValueError):  # asyncpg's DataError: an argument of the wrong type, our own mistake
             raise
         raise DatabaseUnavailable("the database connection is gone") from error
+    except (
+        asyncpg.InvalidSchemaNameError,
+        asyncpg.UndefinedTableError,
+        asyncpg.UndefinedColumnError,
+        asyncpg.UndefinedFunctionError,
+    ) as error:
+        raise NotMigrated("the database is not at this version's schema") from error
     except asyncpg.UniqueViolationError as error:
-        if error.constraint_name == ONE_ACTIVE_GENERATE:
-            raise ActiveTaskExists("the user has an active generate task") from error
-        if (error.constraint_name or "").endswith("_pkey"):
-            raise AlreadyExists(f"{error.table_name} has a row with this id") from error
-        raise
+        known = _already_there(error)
+        if known is None:
+            raise
+        raise known from error
     except asyncpg.ForeignKeyViolationError as error:
         if error.constraint_name in USER_KEYS:
             raise UnknownUser("the owner is not in auth.users") from error
         raise
+
+
+def _already_there(error: asyncpg.UniqueViolationError) -> StorageError | None:
+    """What a unique constraint of ours means, None for one that no caller handles."""
+    name = error.constraint_name or ""
+    if name == ONE_ACTIVE_GENERATE:
+        return ActiveTaskExists("the user has an active generate task")
+    if name == UNIQUE_HANDLE:
+        return HandleTaken("another profile has this handle")
+    if name.endswith("_pkey"):
+        return AlreadyExists(f"{error.table_name} has a row with this id")
+    return None

@@ -79,6 +79,7 @@ async def start_generation(tx: Transaction, new: NewGeneration) -> None:
         generation_id=new.generation_id,
         voice_id=new.voice_id,
         provider=new.provider,
+        provider_status="queued",
         metadata={
             "voice_id": str(new.voice_id),
             "voice_name": new.voice_name,
@@ -94,12 +95,19 @@ async def find_owner(tx: Transaction, generation_id: UUID) -> UUID | None:
 
 
 async def complete_generation(tx: Transaction, done: Completion) -> bool:
-    """The audio is stored: generation and task become `completed`. False when the generation was not running."""
+    """The audio is stored: generation and task become `completed`. False when neither changed.
+
+    A generation that is completed already, by v1's code or by whoever came first, stays as it is and its task, should
+    that still run, becomes `completed` with what the generation says.
+    """
     return await tx.fetch_value(_COMPLETE, **msgspec.structs.asdict(done))
 
 
-async def fail_generation(tx: Transaction, generation_id: UUID, task_id: UUID, message: str) -> bool:
-    """Both rows become `failed` with `message`, words for the user. False when neither was running."""
+async def fail_generation(tx: Transaction, generation_id: UUID | None, task_id: UUID, message: str) -> bool:
+    """Both rows become `failed` with `message`, words for the user. False when neither was running.
+
+    A design's task has no generation.
+    """
     return await tx.fetch_value(_FAIL, generation_id=generation_id, task_id=task_id, message=message)
 
 

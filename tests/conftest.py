@@ -11,9 +11,18 @@ from hypothesis import settings
 
 from tests.support.backends import ASYNCIO
 from tests.support.postgres import database, empty_database, make_database, postgres_server
+from tests.support.s3 import s3_credentials, s3_server
 from tests.support.stack import stack
 
-__all__ = ["database", "empty_database", "make_database", "postgres_server", "stack"]
+__all__ = [
+    "database",
+    "empty_database",
+    "make_database",
+    "postgres_server",
+    "s3_credentials",
+    "s3_server",
+    "stack",
+]
 
 STRICT = "UTTER_TEST_STRICT"
 """Set by CI, where every system package is installed: a skipped test is then a failed one."""

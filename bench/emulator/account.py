@@ -1,23 +1,21 @@
-"""The vendor's memory of one customer: voices and the bill. Survives kill -9, as the vendor's does.
+"""The vendor's memory of one customer: voices, what was created, and the bill. Survives kill -9, as the vendor's does.
 
-Two small JSON files in the state directory, each replaced as a whole: written beside, synced, renamed, directory
-synced. A change is acknowledged only after that.
+A change is acknowledged only when it is on the disk.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
-import trio
 
-_T = TypeVar("_T")
+from bench.emulator.durable import DurableFile, load
 
 MAX_VOICES = 1000
 """The vendor's quota per account (protocol reference 3.3)."""
+
+MAX_CREATES = 5000
+"""Creations remembered, oldest forgotten: more than a fuzzing night makes, half a MB of JSON."""
 
 
 class StoredVoice(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,23 +31,27 @@ class StoredVoice(msgspec.Struct, frozen=True, kw_only=True):
     preview_text: str = ""
 
 
+class BilledCreate(msgspec.Struct, frozen=True):
+    """One billed creation. It outlives its voice: deleting one returns no money."""
+
+    preferred_name: str
+    kind: str
+    voice: str
+
+
 class Bill(msgspec.Struct):
-    """What the vendor would charge for: weighted characters spoken, voices cloned, voices designed."""
+    """What the providers would charge for. Qwen: weighted characters spoken, voices cloned, voices designed. Modal:
+    jobs and designs that took GPU time."""
 
     characters: int = 0
     clones: int = 0
     designs: int = 0
-
-
-class StateUnreadable(Exception):
-    """A file in the state directory is not ours."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(f"{path} is not an emulator's state; choose another --state folder or remove it")
+    modal_jobs: int = 0
+    modal_designs: int = 0
 
 
 class VoiceQuotaExceeded(Exception):
-    """The account has MAX_VOICES voices."""
+    """The account is full."""
 
 
 class Account:
@@ -58,13 +60,16 @@ class Account:
     Raises `StateUnreadable`.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, max_voices: int = MAX_VOICES) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        voices_file, bill_file = directory / "voices.json", directory / "bill.json"
-        self._voices = {voice.voice: voice for voice in _load(voices_file, list[StoredVoice], [])}
-        self.bill = _load(bill_file, Bill, Bill())
-        self._voices_saved = _Saver(voices_file, lambda: msgspec.json.encode(list(self._voices.values())))
-        self._bill_saved = _Saver(bill_file, lambda: msgspec.json.encode(self.bill))
+        self._max_voices = max_voices
+        voices, bill, creates = (directory / name for name in ("voices.json", "bill.json", "creates.json"))
+        self._voices = {voice.voice: voice for voice in load(voices, list[StoredVoice], [])}
+        self.bill = load(bill, Bill, Bill())
+        self._creates = load(creates, list[BilledCreate], [])
+        self._voices_file = DurableFile(voices, lambda: msgspec.json.encode(list(self._voices.values())))
+        self._bill_file = DurableFile(bill, lambda: msgspec.json.encode(self.bill))
+        self._creates_file = DurableFile(creates, lambda: msgspec.json.encode(self._creates))
 
     def find(self, voice: str) -> StoredVoice | None:
         """The voice with this id, cloned or designed."""
@@ -74,71 +79,41 @@ class Account:
         """All voices of a kind, newest first."""
         return [voice for voice in reversed(self._voices.values()) if voice.kind == kind]
 
-    async def add(self, voice: StoredVoice) -> None:
+    def creates(self) -> list[BilledCreate]:
+        """The newest MAX_CREATES billed creations, oldest first."""
+        return list(self._creates)
+
+    async def add(self, voice: StoredVoice, preferred_name: str) -> None:
         """Keep a new voice and bill its creation. Raises `VoiceQuotaExceeded`."""
-        if len(self._voices) >= MAX_VOICES:
+        if len(self._voices) >= self._max_voices:
             raise VoiceQuotaExceeded
         self._voices[voice.voice] = voice
+        self._creates.append(BilledCreate(preferred_name, voice.kind, voice.voice))
+        del self._creates[:-MAX_CREATES]
         if voice.kind == "vc":
             self.bill.clones += 1
         else:
             self.bill.designs += 1
-        await self._voices_saved.save()
-        await self._bill_saved.save()
+        await self._voices_file.save()
+        await self._creates_file.save()
+        await self._bill_file.save()
 
     async def remove(self, voice: str) -> bool:
         """Forget a voice; False when there was none."""
         if self._voices.pop(voice, None) is None:
             return False
-        await self._voices_saved.save()
+        await self._voices_file.save()
         return True
 
     async def charge(self, characters: int) -> None:
         """Bill spoken text. On the disk when this returns."""
         self.bill.characters += characters
-        await self._bill_saved.save()
+        await self._bill_file.save()
 
-
-class _Saver:
-    """Writes one file durably. Callers that come while a write runs share the next one: fsync is slow."""
-
-    def __init__(self, path: Path, content: Callable[[], bytes]) -> None:
-        self._path = path
-        self._content = content
-        self._asked = 0
-        self._saved = 0
-        self._turn = trio.Lock()
-
-    async def save(self) -> None:
-        """Return when the state at the time of the call is on the disk."""
-        self._asked += 1
-        mine = self._asked
-        async with self._turn:
-            if self._saved >= mine:
-                return
-            covered = self._asked
-            await trio.to_thread.run_sync(_replace, self._path, self._content())
-            self._saved = covered
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_suffix(".new")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def _load(path: Path, kind: type[_T], empty: _T) -> _T:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except FileNotFoundError:
-        return empty
-    except msgspec.DecodeError as error:
-        raise StateUnreadable(path) from error
+    async def charge_modal(self, kind: str) -> None:
+        """Bill a Modal "job" or "design". On the disk when this returns."""
+        if kind == "job":
+            self.bill.modal_jobs += 1
+        else:
+            self.bill.modal_designs += 1
+        await self._bill_file.save()

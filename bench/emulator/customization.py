@@ -11,7 +11,7 @@ from typing import Annotated, TypeAlias, TypeVar
 import msgspec
 from msgspec import Meta
 
-from bench.emulator import vendor_errors
+from bench.emulator import customization_faults, vendor_errors
 from bench.emulator.account import StoredVoice, VoiceQuotaExceeded
 from bench.emulator.encoder import make_encoder, wav_header
 from bench.emulator.faults import Fault
@@ -112,10 +112,15 @@ class Customization:
         }
 
     async def perform(self, raw: bytes, faults: frozenset[Fault]) -> Answer:
-        """Answer one request body, without its `request_id`. Raises `VendorRefusal`."""
+        """Answer one request body, without its `request_id`. Raises `VendorRefusal` and `AnswerLost`.
+
+        What is ordered for the body's action comes on top of `faults`.
+        """
         body = _decode(raw, Body)
         action = _decode(body.input, _Action).action
-        if body.model not in {ENROLLMENT_MODEL, DESIGN_MODEL} or Fault.MODEL_GONE in faults:
+        faults |= self._studio.faults.take(f"{customization_faults.CUSTOMIZATION}:{action}")
+        customization_faults.before_any(faults)
+        if body.model not in {ENROLLMENT_MODEL, DESIGN_MODEL}:
             raise VendorRefusal(vendor_errors.MODEL_NOT_FOUND)
         perform = self._actions.get((body.model, action))
         if perform is None:
@@ -125,9 +130,10 @@ class Customization:
     async def _clone(self, body: Body, faults: frozenset[Fault]) -> Answer:
         asked = _decode(body.input, Clone)
         _require_model(asked.target_model, VC_MODELS)
+        customization_faults.before_clone(faults)
         await check_recording(asked.audio.data)
         voice = _new_voice("vc", asked.preferred_name, asked.target_model, asked.language)
-        await self._keep(voice, faults)
+        await self._keep(voice, asked.preferred_name, faults)
         output: Answer = {"voice": voice.voice, "target_model": voice.target_model}
         if Fault.FALLBACK_MODE in faults:
             output |= {"fallback_mode": True, "fallback_reason": "no_merged_segments"}
@@ -136,6 +142,7 @@ class Customization:
     async def _design(self, body: Body, faults: frozenset[Fault]) -> Answer:
         asked = _decode(body.input, Design)
         _require_model(asked.target_model, VD_MODELS)
+        customization_faults.before_design(faults)
         if body.parameters.response_format not in {"pcm", "wav", "mp3"}:
             raise VendorRefusal(bad_parameter("response_format is not supported."))
         if body.parameters.sample_rate not in {8000, 16000, 24000, 48000}:
@@ -143,17 +150,16 @@ class Customization:
         voice = _new_voice("vd", asked.preferred_name, asked.target_model, asked.language)
         voice = msgspec.structs.replace(voice, voice_prompt=asked.voice_prompt, preview_text=asked.preview_text)
         preview = await self._preview(voice, body.parameters)
-        await self._keep(voice, faults)
+        await self._keep(voice, asked.preferred_name, faults)
         output = {"preview_audio": preview, "target_model": voice.target_model, "voice": voice.voice}
         return {"output": output, "usage": {"count": 1}}
 
-    async def _keep(self, voice: StoredVoice, faults: frozenset[Fault]) -> None:
+    async def _keep(self, voice: StoredVoice, preferred_name: str, faults: frozenset[Fault]) -> None:
         try:
-            await self._studio.account.add(voice)
+            await self._studio.account.add(voice, preferred_name)
         except VoiceQuotaExceeded:
             raise VendorRefusal(vendor_errors.VOICE_QUOTA) from None
-        if Fault.LOST_ANSWER in faults:
-            raise VendorRefusal(vendor_errors.CREATE_TIMED_OUT)
+        customization_faults.after_create(faults)
 
     async def _preview(self, voice: StoredVoice, wanted: PreviewFormat) -> Answer:
         """The preview text spoken in the new voice, as one file in base64."""

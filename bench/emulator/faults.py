@@ -1,7 +1,8 @@
 """Every way the provider misbehaves on request, by name.
 
 A scenario is selected for one connection by the header `X-Emulator-Fault: name,name`, or through the control
-endpoints for the next sessions of one voice, or of any ("*").
+endpoints: for the next sessions of one voice, or of any ("*"), or for the next calls of a REST service or of one of
+its endpoints ("customization", "customization:create", "modal", "modal:result").
 """
 
 from __future__ import annotations
@@ -47,11 +48,37 @@ class Fault(StrEnum):
     NO_CLOSE_AFTER_FINISHED = "no_close_after_finished"
     FALLBACK_MODE = "fallback_mode"
     LOST_ANSWER = "lost_answer"
+    LOST_ANSWER_HANG = "lost_answer_hang"
+    LOST_ANSWER_CUT = "lost_answer_cut"
+    REST_500 = "rest_500"
+    REST_HANG = "rest_hang"
+    REST_CUT = "rest_cut"
+    RECORDING_TOO_SHORT = "recording_too_short"
+    RECORDING_SILENT = "recording_silent"
+    RECORDING_LOW_RATE = "recording_low_rate"
+    RECORDING_TOO_LONG = "recording_too_long"
+    TRANSCRIPT_MISMATCH = "transcript_mismatch"
+    CONTENT_BLOCKED = "content_blocked"
+    VOICE_QUOTA = "voice_quota"
+    MODAL_HANG = "modal_hang"
+    MODAL_CUT = "modal_cut"
+    MODAL_500 = "modal_500"
+    MODAL_THROTTLED = "modal_throttled"
+    MODAL_STOPPED = "modal_stopped"
+    MODAL_MALFORMED = "modal_malformed"
+    MODAL_EMPTY = "modal_empty"
+    MODAL_SUBMIT_REFUSED = "modal_submit_refused"
+    MODAL_PENDING_FOR_EVER = "modal_pending_for_ever"
+    MODAL_UNKNOWN_JOB = "modal_unknown_job"
+    MODAL_FAILED = "modal_failed"
+    MODAL_CANCELLED = "modal_cancelled"
+    MODAL_DESIGN_303 = "modal_design_303"
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """`reference` is the section of the protocol reference that reports the behaviour."""
+    """`reference` is the section of the protocol reference that reports the behaviour, or of the v1 contract where it
+    says so."""
 
     reference: str
     does: str
@@ -87,6 +114,33 @@ SCENARIOS: dict[Fault, Scenario] = {
     Fault.NO_CLOSE_AFTER_FINISHED: Scenario("1.8", "The default, as recorded: it waits for the client's close."),
     Fault.FALLBACK_MODE: Scenario("3.1", "A clone is made, but degraded: fallback_mode in the answer."),
     Fault.LOST_ANSWER: Scenario("3.4", "A voice is created and billed, but the answer is a 500."),
+    Fault.LOST_ANSWER_HANG: Scenario("3", "A voice is created and billed, but no answer ever comes."),
+    Fault.LOST_ANSWER_CUT: Scenario("3", "A voice is created and billed, but the connection ends in the answer."),
+    Fault.REST_500: Scenario("3.4", "An internal error; nothing was done. On create it looks like lost_answer."),
+    Fault.REST_HANG: Scenario("3", "No answer ever comes, and nothing was done."),
+    Fault.REST_CUT: Scenario("3", "The connection ends in the middle of an answer, and nothing was done."),
+    Fault.RECORDING_TOO_SHORT: Scenario("3.4", "Any recording counts as one with too little speech."),
+    Fault.RECORDING_SILENT: Scenario("3.4", "Any recording counts as silent."),
+    Fault.RECORDING_LOW_RATE: Scenario("3.4", "Any recording counts as sampled below 24 kHz."),
+    Fault.RECORDING_TOO_LONG: Scenario("3.4", "Any recording counts as longer than a minute."),
+    Fault.TRANSCRIPT_MISMATCH: Scenario("3.1, 3.4", "Any transcript counts as one of something else."),
+    Fault.CONTENT_BLOCKED: Scenario("3.4", "Moderation refuses the create."),
+    Fault.VOICE_QUOTA: Scenario("3.3, 3.4", "The account counts as full: no voice is created."),
+    Fault.MODAL_HANG: Scenario("v1 contract 4.4", "No answer ever comes, and nothing was done."),
+    Fault.MODAL_CUT: Scenario("v1 contract 4.3", "All is done, and billed, but the connection ends in the answer."),
+    Fault.MODAL_500: Scenario("v1 contract 4.2", "500 with a detail; nothing was done."),
+    Fault.MODAL_THROTTLED: Scenario("v1 contract 4.3", "429: any status that is no success is an error of the call."),
+    Fault.MODAL_STOPPED: Scenario("v1 contract 4.3", "404 without JSON, as for an app that was stopped."),
+    Fault.MODAL_MALFORMED: Scenario("v1 contract 4.4", "200 with JSON that ends in the middle, also for audio."),
+    Fault.MODAL_EMPTY: Scenario("v1 contract 4.3", "200 with an empty body."),
+    Fault.MODAL_SUBMIT_REFUSED: Scenario("v1 contract 4.2", "400 with a detail for what was submitted or designed."),
+    Fault.MODAL_PENDING_FOR_EVER: Scenario(
+        "v1 contract 4.2", "Status: running; result, and a design after its 303: 202. For ever."
+    ),
+    Fault.MODAL_UNKNOWN_JOB: Scenario("v1 contract 4.2, 4.4", "No job has this id, as after it expired."),
+    Fault.MODAL_FAILED: Scenario("v1 contract 4.2", "Jobs fail: those submitted under it for good, others meanwhile."),
+    Fault.MODAL_CANCELLED: Scenario("v1 contract 2.1, 4.4", "Jobs count as cancelled, by nobody we know."),
+    Fault.MODAL_DESIGN_303: Scenario("v1 contract 4.3", "A design outlives its request: 303, and the audio is there."),
 }
 
 
@@ -113,7 +167,8 @@ class _Order:
 
 
 class FaultBook:
-    """Faults ordered through the control endpoints, by voice id or "*", for `times` sessions or for good (None)."""
+    """Faults ordered through the control endpoints, by voice id, "*" or REST key, for `times` sessions or calls, or for
+    good (None)."""
 
     def __init__(self) -> None:
         self._orders: dict[str, _Order] = {}

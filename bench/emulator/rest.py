@@ -1,19 +1,21 @@
-"""The REST port: customization as the vendor serves it, and the emulator's own control endpoints."""
+"""The REST port: customization as the vendor serves it, Modal's endpoints, and the emulator's own control endpoints."""
 
 from __future__ import annotations
 
 import uuid
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from bench.emulator.control import CUSTOMIZATION_FAULTS, control_routes
+from bench.emulator.answers import BodyTooLarge, CutAnswer, json_answer, no_answer, read_body
+from bench.emulator.control import control_routes
 from bench.emulator.customization import Customization
+from bench.emulator.customization_faults import CUSTOMIZATION, AnswerLost
 from bench.emulator.faults import FAULT_HEADER, UnknownFault, parse_faults
-from bench.emulator.realtime import UPGRADE_FAULTS, is_authorized
+from bench.emulator.modal import modal_routes
+from bench.emulator.realtime import is_authorized
 from bench.emulator.studio import Studio
 from bench.emulator.vendor_errors import FILE_TOO_LARGE, INVALID_KEY, VendorRefusal, bad_parameter
 
@@ -28,13 +30,17 @@ def make_app(studio: Studio) -> Starlette:
     customization = Customization(studio)
 
     async def customize(request: Request) -> Response:
+        request_id = {"request_id": str(uuid.uuid4())}
         try:
-            content = await _customize(studio, customization, request)
+            return json_answer(await _customize(studio, customization, request) | request_id)
         except VendorRefusal as refusal:
-            return _json(refusal.answer.envelope(), refusal.answer.status)
-        return _json(content | {"request_id": str(uuid.uuid4())})
+            return json_answer(refusal.answer.envelope(), refusal.answer.status)
+        except AnswerLost as lost:
+            answer = json_answer(request_id)
+            return CutAnswer(answer.body, media_type=answer.media_type) if lost.cut else await no_answer(request)
 
-    return Starlette(routes=[Route(CUSTOMIZATION_PATH, customize, methods=["POST"]), *control_routes(studio)])
+    customize_route = Route(CUSTOMIZATION_PATH, customize, methods=["POST"])
+    return Starlette(routes=[customize_route, *modal_routes(studio), *control_routes(studio)])
 
 
 async def _customize(studio: Studio, customization: Customization, request: Request) -> dict[str, object]:
@@ -42,23 +48,9 @@ async def _customize(studio: Studio, customization: Customization, request: Requ
         raise VendorRefusal(INVALID_KEY)
     try:
         faults = parse_faults(request.headers.get(FAULT_HEADER, "").split(","))
+        body = await read_body(request, MAX_BODY_BYTES)
     except UnknownFault as unknown:
         raise VendorRefusal(bad_parameter(str(unknown))) from None
-    faults |= studio.faults.take(CUSTOMIZATION_FAULTS)
-    for fault in faults:
-        if fault in UPGRADE_FAULTS:
-            raise VendorRefusal(UPGRADE_FAULTS[fault])
-    return await customization.perform(await _body(request), faults)
-
-
-async def _body(request: Request) -> bytes:
-    content = bytearray()
-    async for piece in request.stream():
-        content += piece
-        if len(content) > MAX_BODY_BYTES:
-            raise VendorRefusal(FILE_TOO_LARGE)
-    return bytes(content)
-
-
-def _json(content: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(content), status, media_type="application/json")
+    except BodyTooLarge:
+        raise VendorRefusal(FILE_TOO_LARGE) from None
+    return await customization.perform(body, faults | studio.faults.take(CUSTOMIZATION))

@@ -14,9 +14,12 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
 
-from bench.emulator.account import Account, StateUnreadable
+from bench.emulator.account import Account
+from bench.emulator.durable import StateUnreadable
 from bench.emulator.faults import FaultBook
 from bench.emulator.ledger import Ledger
+from bench.emulator.modal import MODAL_PATH
+from bench.emulator.modal_jobs import ModalJobs
 from bench.emulator.options import Options, parse
 from bench.emulator.realtime import REALTIME_PATH, serve_connection
 from bench.emulator.rest import make_app
@@ -49,8 +52,9 @@ def main(argv: list[str]) -> int:
 async def _run(options: Options) -> None:
     realtime = (await trio.open_tcp_listeners(options.port, host=options.host, backlog=BACKLOG))[0]
     rest = socket.create_server((options.host, options.rest_port), backlog=BACKLOG)
+    account = Account(options.state, options.max_voices)
     async with open_speech_worker() as worker, trio.open_nursery() as nursery:
-        studio = Studio(options, Account(options.state), worker, Ledger(), FaultBook())
+        studio = Studio(options, account, ModalJobs(options.state), worker, Ledger(), FaultBook())
         await nursery.start(_end_on_signal, nursery.cancel_scope)
         if options.exit_with_parent:
             nursery.start_soon(_end_with_stdin, nursery.cancel_scope)
@@ -89,9 +93,11 @@ async def _end_with_stdin(scope: trio.CancelScope) -> None:
 def _announce(host: str, realtime_port: int, rest_port: int) -> None:
     """One line that a parent process waits for: everything listens from here on."""
     address = f"[{host}]" if ":" in host else host
+    rest_url = f"http://{address}:{rest_port}"
     ready = {
         "event": "ready",
-        "rest_url": f"http://{address}:{rest_port}",
+        "rest_url": rest_url,
+        "modal_url": rest_url + MODAL_PATH,
         "realtime_url": f"ws://{address}:{realtime_port}{REALTIME_PATH}",
         "pid": os.getpid(),
     }

@@ -10,6 +10,7 @@ from bench.emulator.account import Account
 from bench.emulator.espeak import Utterance
 from bench.emulator.faults import FaultBook
 from bench.emulator.ledger import Ledger
+from bench.emulator.modal_jobs import ModalJobs
 from bench.emulator.options import Options
 from bench.emulator.speech import SpeechWorker
 from bench.emulator.voices import SYSTEM_VOICES, espeak_voice, language_code, timbre_of
@@ -32,6 +33,7 @@ class Studio:
 
     options: Options
     account: Account
+    modal_jobs: ModalJobs
     worker: SpeechWorker
     ledger: Ledger
     faults: FaultBook

@@ -41,6 +41,8 @@ VOICE_QUOTA = VendorAnswer(
     "Maximum voice storage limit exceeded, please delete existing voices.",
 )
 CREATE_TIMED_OUT = VendorAnswer(500, "InternalError.Timeout", "An internal timeout error has occurred.")
+INTERNAL_ERROR = VendorAnswer(500, "InternalError", "An internal error has occurred, please try again later.")
+CONTENT_BLOCKED = VendorAnswer(400, "DataInspectionFailed", "Input data may contain inappropriate content.")
 DOWNLOAD_FAILED = VendorAnswer(400, "BadRequest.InputDownloadFailed", "Failed to download the input audio.")
 UNSUPPORTED_FILE = VendorAnswer(400, "BadRequest.UnsupportedFileFormat", "File format unsupported.")
 FILE_TOO_LARGE = VendorAnswer(400, "BadRequest.TooLarge", "Payload Too Large.")
@@ -49,3 +51,5 @@ LOW_RATE = VendorAnswer(400, "Audio.AudioRateError", "File sample rate unsupport
 TOO_LONG = VendorAnswer(400, "Audio.DurationLimitError", "Audio duration exceeds the limit.")
 TOO_SHORT = VendorAnswer(400, "Audio.PreprocessError", "No segments meet minimum duration requirement")
 SILENT = VendorAnswer(400, "Audio.PreprocessError", "Audio preprocess error.")
+TRANSCRIPT_MISMATCH = SILENT
+"""The vendor does not tell the two apart (protocol reference 3.4)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import local, operate, speak
+from gateway.cli import local, operate, orphans, speak, voices
 
 HELP = """Text in, live speech out.
 
@@ -24,7 +24,8 @@ main = typer.Typer(
 main.command()(local.dev)
 main.command()(local.token)
 main.command()(speak.say)
-main.command()(speak.voices)
+main.add_typer(voices.app, name="voices")
+main.command()(orphans.orphans)
 main.command()(operate.serve)
 main.command()(operate.migrate)
 main.command()(operate.config)

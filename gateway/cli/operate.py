@@ -25,7 +25,7 @@ def serve() -> None:
     from gateway.serving import run_gateway
     from gateway.settings import SettingsError, load_settings
     from storage.database import DatabaseUnavailable
-    from storage.objects import ObjectStoreUnavailable
+    from storage.objects import ObjectStoreRefused, ObjectStoreUnavailable
 
     try:
         run(partial(run_gateway, load_settings(os.environ)))
@@ -35,7 +35,7 @@ def serve() -> None:
         fail("\n".join(error.problems))
     except DatabaseUnavailable as error:
         fail(f"{error}. Check DATABASE_URL, and that `utter migrate` has run.")
-    except ObjectStoreUnavailable as error:
+    except (ObjectStoreRefused, ObjectStoreUnavailable) as error:
         fail(f"{error}. Check OBJECTS_URL.")
 
 

@@ -1,80 +1,105 @@
-"""Request bodies, read whole before any route runs.
+"""How much a request may bring, and how long it may take (product sections 4 and 6).
 
-Not only a limit. Hypercorn hands a body over through a queue of ten pieces, and the end of an answer goes through the
-same queue: a route that answers without having read its body - a 401, say - would wait for room in it for ever.
+Most bodies are small and are here, whole, before any route runs. A recording is not: its route reads it as it comes,
+through a `receive` that keeps the same limits.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import anyio
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.errors import ApiError, error_response
+from gateway.errors import ApiError
+from gateway.middleware.paths import FORM_PATHS, UPLOAD_PATHS
 
-LINGER_SECONDS = 1.0
-"""How long a refused client's bytes are read and thrown away. Closing a socket with unread bytes resets it, and the
-client would lose the answer that tells it why (RFC 9112, 9.6)."""
+MAX_UPLOAD_BYTES = 10 * 1024 * 1024
+"""Of one recording: the limit of v1's bucket (v1 contract 3.5)."""
 
-
-class _BodyRefused(Exception):
-    """`more_to_come`: the client has not sent all of it."""
-
-    def __init__(self, answer: ApiError, *, more_to_come: bool) -> None:
-        self.answer = answer
-        self.more_to_come = more_to_come
-        super().__init__(answer.detail)
+MAX_FORM_BYTES = 2 * 1024 * 1024
+"""Of a form with a recording of at most 1,000,000 bytes and some fields (v1 contract 1.5). Twice that, so that the
+route can say which part is too large; what is larger still is refused here."""
 
 
-class _ClientGone(Exception):
-    pass
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """What the settings say. Sizes in bytes, times in seconds until the body is here."""
+
+    max_bytes: int
+    seconds: float
+    upload_seconds: float
 
 
 class BodyLimit:
-    """413 for a body over `max_bytes`, declared or sent; 408 for one that takes longer than `seconds` to arrive."""
+    """413 for a body over its limit, declared or sent; 408 for one that takes too long to arrive."""
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, seconds: float) -> None:
+    def __init__(self, app: ASGIApp, limits: BodyLimits) -> None:
         self._app = app
-        self._max_bytes = max_bytes
-        self._seconds = seconds
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        try:
-            body = await self._read(scope, receive)
-        except _ClientGone:
+        limits = self._limits
+        if scope["method"] == "PUT" and UPLOAD_PATHS.fullmatch(scope["path"]):
+            body = _Body(scope, receive, max_bytes=MAX_UPLOAD_BYTES, seconds=limits.upload_seconds)
+            await self._app(scope, body.receive, send)
             return
-        except _BodyRefused as refused:
-            await _refuse(refused, scope, receive, send)
-            return
-        await self._app(scope, _replay(body, receive), send)
+        form = scope["method"] == "POST" and scope["path"] in FORM_PATHS
+        max_bytes = max(limits.max_bytes, MAX_FORM_BYTES) if form else limits.max_bytes
+        whole = await _read(_Body(scope, receive, max_bytes=max_bytes, seconds=limits.seconds))
+        if whole is not None:
+            await self._app(scope, _replay(whole, receive), send)
 
-    async def _read(self, scope: Scope, receive: Receive) -> bytes:
+
+class _Body:
+    """The body of one request. Raises ApiError 413 at once when more is declared than may come."""
+
+    def __init__(self, scope: Scope, receive: Receive, *, max_bytes: int, seconds: float) -> None:
+        self._receive = receive
+        self._max_bytes = max_bytes
+        self._seconds = seconds
+        self._deadline = anyio.current_time() + seconds
+        self._size = 0
+        self._ended = False
         declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdecimal() and int(declared) > self._max_bytes:
-            raise self._too_large(more_to_come=True)
-        body = bytearray()
+        if declared.isdecimal() and int(declared) > max_bytes:
+            raise self._too_large()
+
+    async def receive(self) -> Message:
+        """As ASGI's: pieces of the body, later the disconnect. Raises ApiError 408 and 413 before the body's end."""
+        if self._ended:
+            return await self._receive()
         try:
-            with anyio.fail_after(self._seconds):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise _ClientGone
-                    body += message.get("body", b"")
-                    more_to_come = message.get("more_body", False)
-                    if len(body) > self._max_bytes:
-                        raise self._too_large(more_to_come=more_to_come)
-                    if not more_to_come:
-                        return bytes(body)
+            with anyio.fail_after(self._deadline - anyio.current_time()):
+                message = await self._receive()
         except TimeoutError:
             detail = f"The request did not arrive within {self._seconds:g} seconds. Please try again."
-            raise _BodyRefused(ApiError(408, detail), more_to_come=True) from None
+            raise ApiError(408, detail, headers={"Connection": "close"}) from None
+        self._size += len(message.get("body", b""))
+        if self._size > self._max_bytes:
+            raise self._too_large()
+        self._ended = not message.get("more_body", False)
+        return message
 
-    def _too_large(self, *, more_to_come: bool) -> _BodyRefused:
-        answer = ApiError(413, f"The request is too large. The limit is {self._max_bytes} bytes.")
-        return _BodyRefused(answer, more_to_come=more_to_come)
+    def _too_large(self) -> ApiError:
+        detail = f"The request is too large. The limit is {self._max_bytes} bytes."
+        return ApiError(413, detail, headers={"Connection": "close"})
+
+
+async def _read(body: _Body) -> bytes | None:
+    """The whole body, None when its client left."""
+    whole = bytearray()
+    while True:
+        message = await body.receive()
+        if message["type"] == "http.disconnect":
+            return None
+        whole += message.get("body", b"")
+        if not message.get("more_body", False):
+            return bytes(whole)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
@@ -89,35 +114,3 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return message
 
     return replayed
-
-
-async def _refuse(refused: _BodyRefused, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer while the client may still be sending, then close. The end waits for the client, at most a moment."""
-    refused.answer.headers["Connection"] = "close"
-    response = error_response(refused.answer)
-    if not refused.more_to_come:
-        await response(scope, receive, send)
-        return
-    arrived = anyio.Event()
-
-    async def send_but_hold_the_end(message: Message) -> None:
-        if message["type"] != "http.response.body":
-            await send(message)
-            return
-        await send({**message, "more_body": True})
-        with anyio.move_on_after(LINGER_SECONDS):
-            await arrived.wait()
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async with anyio.create_task_group() as tasks:
-        # It goes on during the last send, which needs room in the queue.
-        tasks.start_soon(_discard, receive, arrived)
-        await response(scope, receive, send_but_hold_the_end)
-        tasks.cancel_scope.cancel()
-
-
-async def _discard(receive: Receive, arrived: anyio.Event) -> None:
-    message: Message = {"type": "http.request", "more_body": True}
-    while message["type"] == "http.request" and message.get("more_body", False):
-        message = await receive()
-    arrived.set()

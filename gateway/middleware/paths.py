@@ -11,3 +11,9 @@ DEV_TOKEN_PATHS = frozenset(f"{prefix}/dev/token" for prefix in ROUTE_PREFIXES)
 
 STREAM_PATHS = re.compile(r"(?:/functions/v1)?/api/(?:generate/stream|generations/[^/]+/stream)")
 """Routes whose answer has no length known beforehand (fullmatch)."""
+
+UPLOAD_PATHS = re.compile(r"(?:/functions/v1)?/api/objects/[^/]+/.+")
+"""Where a PUT stores its body as it comes (fullmatch)."""
+
+FORM_PATHS = frozenset(f"{prefix}/voices/design" for prefix in ROUTE_PREFIXES)
+"""Where a POST brings a recording in a form."""

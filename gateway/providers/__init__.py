@@ -1,39 +1,65 @@
-"""Which provider does the work: the only place that goes from settings to a driver (product decision 3)."""
+"""From settings to drivers, and the only place that does so (product decision 3).
+
+Both providers' drivers exist in both modes, because work already begun belongs to the provider on its row. Which one
+gets new work is decided once, by `TTS_PROVIDER_MODE`, where that work is admitted.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 from gateway.providers.base import SpeechProvider, Turn, at_once
 from gateway.providers.circuit import CircuitLimits
 from gateway.providers.deadlines import Deadlines
-from gateway.providers.modal import ModalUnavailable
+from gateway.providers.modal_api import ModalApi, ModalDeadlines, ModalEndpoints, open_modal_api
 from gateway.providers.qwen_customization import (
     CustomizationOptions,
     QwenCustomization,
     VoiceKind,
     open_qwen_customization,
 )
-from gateway.providers.qwen_realtime import QwenAccount, QwenOptions, open_qwen_realtime
-from gateway.settings import ProviderMode, Settings
+from gateway.providers.qwen_realtime import QwenAccount, QwenOptions, QwenRealtime, open_qwen_realtime
+from gateway.settings import Settings
 from gateway.transports import Connect, Keepalive, asyncio_websocket
 
-__all__ = ["QwenCustomization", "SpeechProvider", "VoiceKind", "open_customization", "open_provider"]
+__all__ = [
+    "ModalApi",
+    "QwenCustomization",
+    "SpeechProvider",
+    "VoiceKind",
+    "open_customization",
+    "open_modal",
+    "open_provider",
+]
 
 
-@asynccontextmanager
-async def open_provider(
+def open_provider(
     settings: Settings, connect: Connect = asyncio_websocket.connect, turn: Turn = at_once
-) -> AsyncIterator[SpeechProvider]:
-    """The provider of all new work, for the time of the block. `connect` must fit the running event loop; `turn` keeps
-    session starts within the account's limits."""
-    match settings.provider_mode:
-        case ProviderMode.QWEN:
-            async with open_qwen_realtime(_qwen_options(settings), connect, turn) as provider:
-                yield provider
-        case ProviderMode.MODAL:
-            yield ModalUnavailable()
+) -> AbstractAsyncContextManager[QwenRealtime]:
+    """The provider of speech that is heard while it is made, for the time of the block. `connect` must fit the running
+    event loop; `turn` keeps session starts within the account's limits."""
+    return open_qwen_realtime(_qwen_options(settings), connect, turn)
+
+
+def open_modal(settings: Settings) -> AbstractAsyncContextManager[ModalApi]:
+    """Modal's job API, for the time of the block."""
+    return open_modal_api(
+        ModalEndpoints(
+            submit=settings.modal_job_submit,
+            status=settings.modal_job_status,
+            result=settings.modal_job_result,
+            cancel=settings.modal_job_cancel,
+            design=settings.modal_endpoint_voice_design,
+        ),
+        ModalDeadlines(
+            connect=settings.connect_seconds,
+            submit=settings.modal_submit_seconds,
+            status=settings.modal_status_seconds,
+            result=settings.modal_result_seconds,
+            cancel=settings.modal_cancel_seconds,
+            design=settings.modal_design_seconds,
+        ),
+    )
 
 
 def open_customization(settings: Settings) -> AbstractAsyncContextManager[QwenCustomization]:

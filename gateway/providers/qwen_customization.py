@@ -58,6 +58,12 @@ LOOKUP_SECONDS = 30.0
 LOOKUP_PATIENCE_SECONDS = 60.0
 """No attempt of a list, query or delete begins later than this after the first."""
 
+SETTLE_SECONDS = 15.0
+"""How long a create whose answer was lost may still be made at the vendor: longer than it was measured to take."""
+
+FIRST_LOOK_AGAIN_SECONDS = 1.0
+"""First pause between two looks for it; it doubles, so that there are five."""
+
 CONNECT_SECONDS = 5.0
 """TCP and TLS; the same as for the socket (product section 5)."""
 
@@ -99,6 +105,7 @@ class CustomizationOptions:
     retries: RetryPolicy = field(default_factory=RetryPolicy)
     create_seconds: float = CREATE_SECONDS
     lookup_seconds: float = LOOKUP_SECONDS
+    settle_seconds: float = SETTLE_SECONDS
 
 
 @asynccontextmanager
@@ -155,9 +162,9 @@ class QwenCustomization:
         return await self._create(VoiceKind.DESIGNED, owner, action, PreviewFormat())
 
     async def find_created(self, kind: VoiceKind, owner: UUID) -> ListedVoice | None:
-        """The voice that a create for `owner` made, the newest if there are several."""
-        voices = await self.list_voices(kind)
-        found = match_created(voices, preferred_name(owner), self._options.target_models[kind])
+        """The voice that a create for `owner` made, the newest if there are several. Made for whatever model: the pin
+        may have moved since."""
+        found = match_created(await self.list_voices(kind), preferred_name(owner))
         for orphan in found[1:]:
             _log.warning("customization.orphan", owner=str(owner), voice=orphan.voice)
         return found[0] if found else None
@@ -192,14 +199,23 @@ class QwenCustomization:
             return await self._recover(kind, owner, failure)
 
     async def _recover(self, kind: VoiceKind, owner: UUID, failure: ProviderFailure) -> CreatedVoice:
+        """Look for the voice. A create that nobody answered may still be under way, so then more than once."""
+        silent = failure.fault in _SENT_WITHOUT_ANSWER
+        until = anyio.current_time() + (self._options.settle_seconds if silent else 0.0)
+        pause = FIRST_LOOK_AGAIN_SECONDS
+        while (found := await self._look_for(kind, owner)) is None:
+            if anyio.current_time() + pause > until:
+                raise AmbiguousCreate(failure) from failure
+            await anyio.sleep(pause)
+            pause *= 2
+        return CreatedVoice(found.voice, found.target_model, failure.vendor.request_id, billed=None)
+
+    async def _look_for(self, kind: VoiceKind, owner: UUID) -> ListedVoice | None:
         try:
-            found = await self.find_created(kind, owner)
+            return await self.find_created(kind, owner)
         except ProviderFailure:
             _log.exception("customization.recovery_failed", owner=str(owner))
-            found = None
-        if found is None:
-            raise AmbiguousCreate(failure) from failure
-        return CreatedVoice(found.voice, found.target_model, failure.vendor.request_id, billed=None)
+            return None
 
     async def _look_up(
         self, kind: VoiceKind, action: EnrollmentInput | DesignInput, parse: Callable[[int, bytes, str], T]

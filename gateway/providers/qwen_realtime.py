@@ -13,7 +13,7 @@ import anyio
 from gateway.providers.attempts import RetryPolicy, with_retries
 from gateway.providers.audio_path import AudioPath, open_audio_path
 from gateway.providers.base import Clearance, Outcome, Sink, Turn, Utterance, at_once
-from gateway.providers.circuit import CircuitBreaker, CircuitLimits
+from gateway.providers.circuit import Circuit, CircuitBreaker, CircuitLimits
 from gateway.providers.conversation import Conversation, Recipient, Script
 from gateway.providers.deadlines import Deadlines, SessionClock
 from gateway.providers.sockets import Socket, SocketKeeper
@@ -77,6 +77,13 @@ class QwenRealtime:
         self._sockets = sockets
         self._turn = turn
         self.circuit = CircuitBreaker(options.circuit)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why new speech is likely to be refused at this moment, for operators; None when it is not."""
+        if self.circuit.state is Circuit.CLOSED:
+            return None
+        return "The speech provider failed repeatedly: new speech is refused for a moment."
 
     async def speak(
         self,

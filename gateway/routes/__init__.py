@@ -1,43 +1,48 @@
-"""Every address of the gateway. A trailing slash makes another address; what is not listed is a JSON 404."""
+"""Every address of the gateway. A trailing slash makes another address; what is not listed is a JSON 404.
+
+The rows stand in `gateway.routes.table`. `/api/openapi.json` is made of them too, so a row that is added there is
+served, documented and tested.
+"""
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from gateway.middleware.paths import ROUTE_PREFIXES
-from gateway.routes import development, generate, generations, listen, objects, public, tasks, voices, web
+from gateway.routes import docs, web
+from gateway.routes.access import services_of
+from gateway.routes.operations import Endpoint, Operation
+from gateway.routes.table import API
 
-_API = (
-    ("GET", "/health", public.health),
-    ("GET", "/ready", public.ready),
-    ("GET", "/languages", public.languages),
-    ("GET", "/me", public.me),
-    ("POST", "/transcriptions", public.transcriptions),
-    ("GET", "/voices", voices.list_voices),
-    ("GET", "/voices/{voice_id}/preview", voices.preview),
-    ("DELETE", "/voices/{voice_id}", voices.delete),
-    ("POST", "/generate", generate.generate),
-    ("POST", "/generate/stream", generate.generate_stream),
-    ("GET", "/generations", generations.list_generations),
-    ("GET", "/generations/{generation_id}/audio", generations.audio),
-    ("GET", "/generations/{generation_id}/stream", listen.listen),
-    ("DELETE", "/generations/{generation_id}", generations.delete),
-    ("GET", "/tasks/{task_id}", tasks.get),
-    ("DELETE", "/tasks/{task_id}", tasks.delete),
-    ("POST", "/tasks/{task_id}/cancel", tasks.cancel),
-    ("GET", "/objects/{bucket}/{key:path}", objects.read),
-    ("POST", "/dev/token", development.token),
-)
+__all__ = ["API", "all_routes"]
 
 
 def all_routes() -> list[BaseRoute]:
-    """The API under both mounts, the page, and the answer for everything else."""
-    api = [
-        Route(mount + path, endpoint, methods=[method]) for mount in ROUTE_PREFIXES for method, path, endpoint in _API
-    ]
-    return [*api, *web.routes(), Route("/{path:path}", _Nowhere())]
+    """The API under both mounts, the pages, and the answer for everything else."""
+    api = [_route(mount, operation) for mount in ROUTE_PREFIXES for operation in API]
+    return [*api, *web.routes(), *docs.routes(), Route("/{path:path}", _Nowhere())]
+
+
+def _route(mount: str, operation: Operation) -> Route:
+    endpoint = _knowing_the_key(operation.endpoint) if operation.auth.by_token else operation.endpoint
+    return Route(mount + operation.path, endpoint, methods=[operation.method])
+
+
+def _knowing_the_key(endpoint: Endpoint) -> Endpoint:
+    """`endpoint`, called once the key that the token names was looked for, should it be a new one."""
+
+    @functools.wraps(endpoint)
+    async def called(request: Request) -> Any:
+        await services_of(request).authenticator.prepare(request.headers.get("authorization"))
+        return await endpoint(request)
+
+    return called
 
 
 class _Nowhere:

@@ -34,7 +34,9 @@ def services_of(request: Request) -> Services:
 
 def caller(request: Request) -> User:
     """The signed-in user. Raises Unauthorized (401); call it before looking at anything else (v1 contract 1.0)."""
-    return services_of(request).authenticator.verify(request.headers.get("authorization"))
+    user = services_of(request).authenticator.verify(request.headers.get("authorization"))
+    request.state.caller = user  # whose objects `gateway.routes.links` may sign for
+    return user
 
 
 def path_id(request: Request, name: str, what: str) -> UUID:

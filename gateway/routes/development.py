@@ -11,7 +11,7 @@ from gateway.demo import DEMO_USER
 from gateway.net import may_sign_itself_in
 from gateway.responses import JsonResponse
 from gateway.routes.access import services_of
-from schema.http import DevelopmentToken, UserId
+from schema.http_account import DevelopmentToken, UserId
 
 
 async def token(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""Both generate routes: one pipeline, with and without a live listener (product sections 3 and 4)."""
+"""Both generate routes: one pipeline with or without a live listener, or a job at Modal (product sections 3 and 7)."""
 
 from __future__ import annotations
 
@@ -12,34 +12,41 @@ from starlette.responses import Response
 from gateway.admission import admit
 from gateway.auth import User
 from gateway.errors import ApiError, as_api_error
+from gateway.modal import ModalOrder
 from gateway.responses import JsonResponse
 from gateway.routes.access import caller, services_of
 from gateway.routes.links import stream_url
-from gateway.running import RunningGeneration, TaskType
+from gateway.running import GenerationOrder, RunningGeneration, TaskType
 from gateway.settings import ProviderMode, Settings
 from gateway.streaming import AudioLogResponse
 from gateway.tracing import Trace
 from protocol.errors import ProviderFailure
 from schema.body import BodyError, read_generate_request
-from schema.http import GenerateAccepted
-from storage.database import ActiveTaskExists, DatabaseUnavailable, UnknownUser
+from schema.http import GenerateAccepted, GenerateRequest
+from storage.errors import StorageError
+
+_Order = GenerationOrder | ModalOrder
 
 
 async def generate(request: Request) -> Response:
     """v1: the generation runs, the client polls its task."""
     user = caller(request)
+    services = services_of(request)
     trace = _trace(request)
     with _answered(trace):
-        running = await _start(request, user, trace, "generate")
+        if services.settings.provider_mode is ProviderMode.MODAL:
+            order: _Order = await services.jobs.generate(user.id, await _wanted(request), trace)
+        else:
+            order = (await _start(request, user, trace, "generate")).order
     return JsonResponse(
         GenerateAccepted(
-            task_id=running.task_id,
+            task_id=order.task_id,
             status="processing",
             is_long_running=True,
-            estimated_duration_minutes=cast("float", running.order.metadata["estimated_duration_minutes"]),
-            generation_id=running.generation_id,
+            estimated_duration_minutes=cast("float", order.metadata["estimated_duration_minutes"]),
+            generation_id=order.generation_id,
         ),
-        headers=_headers(request, running),
+        headers=_headers(request, order, trace),
     )
 
 
@@ -53,22 +60,29 @@ async def generate_stream(request: Request) -> AudioLogResponse:
         running = await _start(request, user, trace, "generate_stream")
         await running.first_audio()
     return AudioLogResponse(
-        running.log, offset=0, headers=_headers(request, running), stall_seconds=settings.write_stall_seconds
+        running.log,
+        offset=0,
+        headers=_headers(request, running.order, trace),
+        stall_seconds=settings.write_stall_seconds,
     )
 
 
 async def _start(request: Request, user: User, trace: Trace, task_type: TaskType) -> RunningGeneration:
     """The generation runs and its rows exist."""
     services = services_of(request)
-    try:
-        wanted = read_generate_request(await request.body())
-    except BodyError as error:
-        raise ApiError(400, str(error)) from error
+    wanted = await _wanted(request)
     with trace.step("admission"):
         order = await admit(services.database, services.settings, user.id, wanted, task_type)
     running = services.supervisor.start(order, trace)
     await running.accepted()
     return running
+
+
+async def _wanted(request: Request) -> GenerateRequest:
+    try:
+        return read_generate_request(await request.body())
+    except BodyError as error:
+        raise ApiError(400, str(error)) from error
 
 
 def _trace(request: Request) -> Trace:
@@ -81,7 +95,7 @@ def _answered(trace: Trace) -> Iterator[None]:
     """What the body raises becomes an answer that says how long the steps took so far, as a success does."""
     try:
         yield
-    except (ApiError, ProviderFailure, ActiveTaskExists, DatabaseUnavailable, UnknownUser) as error:
+    except (ApiError, ProviderFailure, StorageError) as error:
         answer = as_api_error(error)
         timing = trace.server_timing()
         if timing:
@@ -97,11 +111,11 @@ def _require_streams(settings: Settings) -> None:
         raise ApiError(409, f"Live streaming is switched off on this server. {flow}")
 
 
-def _headers(request: Request, running: RunningGeneration) -> dict[str, str]:
+def _headers(request: Request, order: _Order, trace: Trace) -> dict[str, str]:
     return {
         "X-Utter-Provider": services_of(request).settings.provider_mode.value,
-        "X-Utter-Generation-Id": str(running.generation_id),
-        "X-Utter-Task-Id": str(running.task_id),
-        "X-Utter-Stream-Url": stream_url(request, running.generation_id),
-        "Server-Timing": running.trace.server_timing(),
+        "X-Utter-Generation-Id": str(order.generation_id),
+        "X-Utter-Task-Id": str(order.task_id),
+        "X-Utter-Stream-Url": stream_url(request, order.generation_id),
+        "Server-Timing": trace.server_timing(),
     }

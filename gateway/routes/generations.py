@@ -1,4 +1,4 @@
-"""The history: list, stored audio, delete (v1 contract 1.7)."""
+"""The history: list, stored audio, once more, delete (v1 contract 1.7)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from gateway.errors import ApiError
 from gateway.responses import JsonResponse, redirect
 from gateway.routes.access import belongs_to, caller, filter_text, paging, path_id, services_of, unknown
 from gateway.routes.links import object_url
-from gateway.routes.tasks import ACTIVE
+from gateway.running import ACTIVE
 from gateway.services import Services
-from schema.http import Done, Generation, GenerationList, pagination
+from schema.http import Done, Generation, GenerationList, Regeneration, pagination
 from schema.records import GenerationRow
-from storage import generations
+from storage import generations, voices
 from storage.objects import GENERATIONS, ObjectStoreUnavailable
 
 ALL = "all"
@@ -60,6 +60,23 @@ async def audio(request: Request) -> Response:
     return redirect(object_url(request, GENERATIONS, key))
 
 
+async def regenerate(request: Request) -> Response:
+    """What to fill into the form again; nothing is made (v1 contract 1.7).
+
+    A deleted voice is 400: in v1 the deletion emptied `voice_id`, here it may still be there.
+    """
+    user = caller(request)
+    generation_id = path_id(request, "generation_id", "generation")
+    async with services_of(request).database.as_user(user.id) as transaction:
+        row = await generations.get_generation(transaction, user.id, generation_id)
+        if row is None:
+            raise unknown("generation")
+        voice = await voices.get_voice(transaction, user.id, row.voice_id) if row.voice_id else None
+    if voice is None:
+        raise ApiError(400, "The voice of this generation was deleted. Please choose another one.")
+    return JsonResponse(Regeneration.of(row, voice.id))
+
+
 async def delete(request: Request) -> Response:
     """Removes row and audio; a running generation is cancelled first (product section 4)."""
     user = caller(request)
@@ -67,7 +84,7 @@ async def delete(request: Request) -> Response:
     services = services_of(request)
     row = await read_generation(services, user.id, generation_id)
     if row is not None and row.status in ACTIVE:
-        await end_work(services, generation_id, None)
+        await end_work(services, user.id, generation_id, None)
     async with services.database.as_user(user.id) as transaction:
         gone = await generations.delete_generation(transaction, user.id, generation_id)
     if gone is None:

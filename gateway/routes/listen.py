@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from uuid import UUID
 
 from starlette.requests import Request
@@ -128,10 +129,12 @@ async def _join(request: Request, running: RunningGeneration, listener: Listener
     headers = _headers(running.generation_id, QWEN)
     if request.method == "HEAD":
         return Response(headers={**headers, "content-type": LIVE_TYPE})
-    return _existing_part(request, log, headers) or await _follow(request, log, headers, listener)
+    return _existing_part(request, log, headers, listener) or await _follow(request, log, headers, listener)
 
 
-def _existing_part(request: Request, log: AudioLog, headers: Mapping[str, str]) -> Response | None:
+def _existing_part(
+    request: Request, log: AudioLog, headers: Mapping[str, str], listener: Listener
+) -> SpanResponse | None:
     """206 for a closed range that can be answered now; None when everything is wanted, or a rest by `?offset=`."""
     header = None if "offset" in request.query_params else request.headers.get("range")
     try:
@@ -140,8 +143,14 @@ def _existing_part(request: Request, log: AudioLog, headers: Mapping[str, str]) 
         raise not_satisfiable(error) from error
     if span is None:
         return None
-    partial_content = {"content-type": LIVE_TYPE, "content-range": span.content_range(None), "cache-control": NO_STORE}
-    return Response(log.slice(span.start, span.stop), status_code=206, headers={**headers, **partial_content})
+    partial_content = {
+        "content-type": LIVE_TYPE,
+        "content-length": str(span.length),
+        "content-range": span.content_range(None),
+        "cache-control": NO_STORE,
+    }
+    pieces = _pieces(log, span.start, span.stop)
+    return SpanResponse(HTTPStatus.PARTIAL_CONTENT, {**headers, **partial_content}, pieces, listener.stall_seconds)
 
 
 async def _follow(request: Request, log: AudioLog, headers: Mapping[str, str], listener: Listener) -> Answer:

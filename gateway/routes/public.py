@@ -6,14 +6,16 @@ import anyio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.auth import Unauthorized
+from gateway.auth import SignInUnchecked, Unauthorized
 from gateway.errors import ApiError
 from gateway.responses import JsonResponse
 from gateway.routes.access import caller, services_of
 from gateway.services import Services
 from gateway.settings import ProviderMode, Settings
+from protocol import modal
 from protocol.languages import LANGUAGES, SPOKEN_LANGUAGES
-from schema.http import Capabilities, Health, Languages, Me, Profile, Readiness, Transcription, UserId
+from schema.http import Capabilities, Health, Languages, Readiness, Transcription
+from schema.http_account import Me, Profile, UserId
 from storage import profiles
 from storage.database import DatabaseUnavailable, UnknownUser
 from storage.objects import GENERATIONS, ObjectStoreUnavailable
@@ -23,6 +25,8 @@ PROBE_SECONDS = 2.0
 
 PROBE_KEY = "00000000-0000-0000-0000-000000000000/readiness"
 """An object that is never there: asking for it shows whether the store answers."""
+
+_SPOKEN = {ProviderMode.QWEN: SPOKEN_LANGUAGES, ProviderMode.MODAL: modal.LANGUAGES}
 
 TRANSCRIPTION = Transcription(enabled=False, provider="mistral", model="")
 """v1 clients hide the feature when it is not enabled (v1 contract 1.9)."""
@@ -52,7 +56,7 @@ async def languages(request: Request) -> Response:
             provider=settings.provider_mode.value,
             transcription=TRANSCRIPTION,
             capabilities=capabilities(settings),
-            spoken_languages=list(SPOKEN_LANGUAGES),
+            spoken_languages=list(_SPOKEN[settings.provider_mode]),
         )
     )
 
@@ -61,7 +65,7 @@ def capabilities(settings: Settings) -> Capabilities:
     """What the page may offer in this mode (product section 4)."""
     streams = settings.provider_mode is ProviderMode.QWEN and settings.enable_generate_stream
     return Capabilities(
-        supports_generate=settings.provider_mode is ProviderMode.QWEN,  # Modal mode answers 501 so far
+        supports_generate=True,
         supports_generate_stream=streams,
         default_generate_mode="stream" if streams else "task",
         allow_generate_mode_toggle=streams and settings.enable_generate_mode_toggle,
@@ -75,7 +79,7 @@ async def me(request: Request) -> Response:
         user = caller(request)
         async with services_of(request).database.as_user(user.id) as transaction:
             profile = await profiles.get_or_create_profile(transaction, user.id)
-    except (Unauthorized, UnknownUser):
+    except (Unauthorized, SignInUnchecked, UnknownUser):
         return JsonResponse(Me(signed_in=False, user=None, profile=None))
     return JsonResponse(Me(signed_in=True, user=UserId(user.id), profile=Profile.of(profile)))
 
@@ -101,9 +105,14 @@ async def _not_ready(services: Services) -> str | None:
 
 
 async def _degraded(services: Services) -> list[str]:
+    reasons = (await _store_trouble(services), services.authenticator.degraded, services.provider_trouble())
+    return [reason for reason in reasons if reason is not None]
+
+
+async def _store_trouble(services: Services) -> str | None:
     try:
         with anyio.fail_after(PROBE_SECONDS):
             await services.objects.head(GENERATIONS, PROBE_KEY)
     except (ObjectStoreUnavailable, TimeoutError):
-        return ["The object store cannot be reached: stored audio cannot be played, new audio waits in memory."]
-    return []
+        return "The object store cannot be reached: stored audio cannot be played, new audio waits in memory."
+    return None

@@ -10,23 +10,27 @@ from starlette.responses import Response
 
 from gateway.cancellation import end_work
 from gateway.errors import ApiError
+from gateway.modal import Polled
 from gateway.responses import JsonResponse
 from gateway.routes.access import belongs_to, caller, path_id, services_of, unknown
 from gateway.routes.links import object_url, stream_url
+from gateway.running import ACTIVE
 from schema.http import Done, Task, TaskCancelled
 from schema.records import TaskRow
-from storage import tasks
+from storage import jobs, tasks
 from storage.objects import REFERENCES
-
-ACTIVE = ("pending", "processing")
-"""The states that can still change (v1 contract 2.1)."""
 
 
 async def get(request: Request) -> Response:
-    """One transaction: v1 clients ask every second."""
+    """The provider on the row decides who moves it on: at Modal a poll does (v1 contract 2.3), at Qwen nothing must."""
     user = caller(request)
     row = await _read(request, user.id, path_id(request, "task_id", "task"))
-    return JsonResponse(_task(request, row))
+    if row.provider == "modal":
+        polled = await services_of(request).jobs.poll(row)
+        if polled is None:
+            raise unknown("task")
+        return JsonResponse(_modal_task(request, polled))
+    return JsonResponse(_task(request, _under_way(await _at_first_processing(request, row))))
 
 
 async def cancel(request: Request) -> Response:
@@ -35,7 +39,7 @@ async def cancel(request: Request) -> Response:
     task_id = path_id(request, "task_id", "task")
     row = await _read(request, user.id, task_id)
     if row.status in ACTIVE:
-        await end_work(services_of(request), row.generation_id, task_id)
+        await end_work(services_of(request), user.id, row.generation_id, task_id)
         row = await _read(request, user.id, task_id)
     elif row.status == "cancelled":
         raise _too_late("was already cancelled")
@@ -51,7 +55,7 @@ async def delete(request: Request) -> Response:
     services = services_of(request)
     row = await _read(request, user.id, task_id)
     if row.status in ACTIVE:
-        await end_work(services, row.generation_id, task_id)
+        await end_work(services, user.id, row.generation_id, task_id)
     async with services.database.as_user(user.id) as transaction:
         if await tasks.delete_task(transaction, user.id, task_id) is None:
             raise unknown("task")
@@ -64,6 +68,43 @@ async def _read(request: Request, owner: UUID, task_id: UUID) -> TaskRow:
     if row is None:
         raise unknown("task")
     return row
+
+
+async def _at_first_processing(request: Request, row: TaskRow) -> TaskRow:
+    """A preview starts at its POST here, in v1 at its first poll, so the first poll never shows its end (v1 contract
+    2.3, rule). A cancelled one was ended by the caller, who has been told so."""
+    if row.type != "design_preview" or row.provider_poll_count > 0 or row.status == "cancelled":
+        return row
+    async with services_of(request).database.as_service() as transaction:
+        count = await jobs.count_poll(transaction, row.id)
+    if count != 1:
+        return row
+    return msgspec.structs.replace(
+        row,
+        status="processing",
+        provider_status=row.provider_status if row.status in ACTIVE else "finalizing",
+        provider_poll_count=count,
+        result=None,
+        error=None,
+    )
+
+
+def _under_way(row: TaskRow) -> TaskRow:
+    """Work at Qwen begins with its order: what the answer to a generate, or the first poll of a preview, called
+    `processing` never reads `pending` afterwards, whatever it waits for (`provider_status` says)."""
+    return msgspec.structs.replace(row, status="processing") if row.status == "pending" else row
+
+
+def _modal_task(request: Request, polled: Polled) -> Task:
+    """`provider_*` repeats `modal_*` (product section 7)."""
+    return msgspec.structs.replace(
+        _task(request, polled.row),
+        error=polled.error or polled.row.error,
+        modal_status=polled.modal_status,
+        modal_elapsed_seconds=polled.elapsed_seconds,
+        provider_status=polled.modal_status,
+        provider_poll_count=polled.row.modal_poll_count,
+    )
 
 
 def _task(request: Request, row: TaskRow) -> Task:

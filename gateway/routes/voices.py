@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -10,6 +11,7 @@ from gateway.responses import JsonResponse, redirect
 from gateway.routes.access import belongs_to, caller, filter_text, paging, path_id, services_of, unknown
 from gateway.routes.links import object_url
 from schema.http import Done, Voice, VoiceList, pagination
+from schema.http_voices import RemadeVoice
 from storage import voices
 from storage.objects import REFERENCES
 
@@ -58,3 +60,22 @@ async def delete(request: Request) -> Response:
     if not found:
         raise unknown("voice")
     return JsonResponse(Done())
+
+
+async def restore(request: Request) -> Response:
+    """Take a deletion back, as long as the voice was not purged."""
+    user = caller(request)
+    voice_id = path_id(request, "voice_id", "voice")
+    async with services_of(request).database.as_user(user.id) as transaction:
+        voice = await voices.restore_voice(transaction, user.id, voice_id)
+    if voice is None:
+        raise unknown("voice")
+    return JsonResponse(Voice.of(voice))
+
+
+async def reclone(request: Request) -> Response:
+    """A voice of the active provider, from the recording of another voice: one billed create, the old one stays."""
+    user = caller(request)
+    made = await services_of(request).studio.reclone(user.id, path_id(request, "voice_id", "voice"))
+    answer = RemadeVoice.of(made.voice)
+    return JsonResponse(msgspec.structs.replace(answer, warning=made.warning or msgspec.UNSET))

@@ -32,9 +32,14 @@ HEADERS = {
 
 async def page(request: Request) -> Response:
     """The document; which view it shows is decided by its script from the path."""
+    return document(request, "index.html")
+
+
+def document(request: Request, name: str) -> Response:
+    """An HTML file of ours under the policy of all our pages."""
     settings = services_of(request).settings
     headers = {**HEADERS, "content-security-policy": content_security_policy(settings)}
-    return _Document(WEB / "index.html", media_type="text/html", headers=headers)
+    return _Document(WEB / name, media_type="text/html", headers=headers)
 
 
 class _Document(FileResponse):

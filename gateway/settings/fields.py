@@ -14,6 +14,7 @@ from gateway.settings.kinds import (
     CORS_ORIGINS,
     NAMES,
     NETWORKS,
+    OBJECTS_URL,
     PATH,
     SWITCH,
     endpoint,
@@ -124,6 +125,30 @@ class Settings:
     modal_endpoint_voice_design: str = variable(
         "MODAL_ENDPOINT_VOICE_DESIGN", url("https", "http"), "", "Modal: design a voice."
     )
+    modal_submit_seconds: float = variable(
+        "UTTER_MODAL_SUBMIT_SECONDS", seconds(0.1, 600), 60.0, "Starting a job: up to 14 MB, and a container may start."
+    )
+    modal_status_seconds: float = variable(
+        "UTTER_MODAL_STATUS_SECONDS", seconds(0.1, 120), 10.0, "Asking for a job's state, while its user waits."
+    )
+    modal_result_seconds: float = variable(
+        "UTTER_MODAL_RESULT_SECONDS", seconds(0.1, 600), 60.0, "Fetching a job's audio, up to 50 MB, and storing it."
+    )
+    modal_cancel_seconds: float = variable(
+        "UTTER_MODAL_CANCEL_SECONDS", seconds(0.1, 120), 5.0, "Cancelling a job; what takes longer is given up."
+    )
+    modal_design_seconds: float = variable(
+        "UTTER_MODAL_DESIGN_SECONDS", seconds(0.1, 1800), 180.0, "Designing a voice, all polls included."
+    )
+    modal_job_seconds: float = variable(
+        "UTTER_MODAL_JOB_SECONDS",
+        seconds(1, 604_800),
+        7200.0,
+        "Age at which a job without a result fails. Modal ends one after 1800 s of work, and it may queue.",
+    )
+    sweep_seconds: float = variable(
+        "UTTER_SWEEP_SECONDS", seconds(0.1, 3600), 15.0, "Between two looks for work that nobody polls."
+    )
 
     database_url: str = variable(
         "DATABASE_URL", postgres_url(), "", "The gateway's own PostgreSQL login.", secret=True, required=True
@@ -139,7 +164,13 @@ class Settings:
         "DATABASE_MAX_CONNECTIONS", integer(1, 500), 10, "Largest pool of this process."
     )
     objects_url: str = variable(
-        "OBJECTS_URL", text("a directory or a URL like s3://bucket"), None, "Unset: 'objects' in the data directory."
+        "OBJECTS_URL", OBJECTS_URL, None, "Where audio is kept. Unset: 'objects' in the data directory."
+    )
+    aws_access_key_id: str = variable(
+        "AWS_ACCESS_KEY_ID", text("a key's id"), "", "Of an s3:// OBJECTS_URL. Unset on AWS: the machine's role."
+    )
+    aws_secret_access_key: str = variable(
+        "AWS_SECRET_ACCESS_KEY", text("the secret of AWS_ACCESS_KEY_ID"), "", "The secret of that key.", secret=True
     )
     data_dir: Path = variable("UTTER_DATA_DIR", PATH, Path(".utter"), "What this machine keeps between starts.")
 
@@ -151,6 +182,12 @@ class Settings:
         "",
         "Verifies Supabase access tokens.",
         secret=True,
+    )
+    supabase_jwks_url: str = variable(
+        "SUPABASE_JWKS_URL",
+        url("https", "http"),
+        None,
+        "Where the project publishes its sign-in keys (ES256, RS256). Unset: derived from SUPABASE_URL.",
     )
     token_secret: str = variable(
         "UTTER_TOKEN_SECRET",
@@ -198,6 +235,12 @@ class Settings:
     )
     body_seconds: float = variable(
         "UTTER_BODY_SECONDS", seconds(0.1, 600), 30.0, "Time a client has to send a JSON body."
+    )
+    upload_seconds: float = variable(
+        "UTTER_UPLOAD_SECONDS",
+        seconds(0.1, 3600),
+        300.0,
+        "Time a client has to send a recording: 10 MiB at 280 kbit/s.",
     )
     max_concurrent_generations: int = variable(
         "UTTER_MAX_CONCURRENT_GENERATIONS",

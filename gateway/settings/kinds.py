@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from gateway.net import Network
+from storage.object_location import EXPECTED, parse_location
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
@@ -75,8 +76,13 @@ def read_variable(facts: Variable, environ: Mapping[str, str]) -> Any:
     try:
         return facts.kind.read(text)
     except ValueError:
-        shown = "its present value" if facts.secret else repr(text)
+        shown = "its present value" if facts.secret or _may_hold_credentials(text) else repr(text)
         raise ValueError(f"{facts.name} cannot be {shown}. Set it to {facts.kind.expects}.") from None
+
+
+def _may_hold_credentials(text: str) -> bool:
+    """Whether a value that was refused is a URL with a user or a query: what it was meant to be, nobody knows."""
+    return "://" in text and ("@" in text or "?" in text)
 
 
 def one_of(values: type[E]) -> Kind[E]:
@@ -180,6 +186,14 @@ def postgres_url() -> Kind[str]:
         return value
 
     return Kind("a URL like postgresql://user:password@host:5432/database", read)
+
+
+def _read_objects_url(value: str) -> str:
+    parse_location(value)
+    return value
+
+
+OBJECTS_URL = Kind(EXPECTED, _read_objects_url)
 
 
 def csv(item: Kind[T], *, words: str) -> Kind[tuple[T, ...]]:

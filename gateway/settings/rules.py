@@ -12,8 +12,12 @@ from urllib.parse import urlsplit, urlunsplit
 from gateway.net import is_loopback_host
 from gateway.settings.fields import Settings
 from gateway.settings.names import FIRST_VC_MODEL, FIRST_VD_MODEL, REALTIME_PATH, Environment, ProviderMode
+from storage.object_location import S3Location, parse_location
 
 MASK = "********"
+
+JWKS_PATH = "/auth/v1/.well-known/jwks.json"
+"""Where a Supabase project publishes its keys."""
 
 _PROVIDER_URLS = {
     "dashscope_base_url": "DASHSCOPE_BASE_URL",
@@ -34,6 +38,7 @@ def derive(values: Mapping[str, Any]) -> dict[str, Any]:
         "dashscope_realtime_url": _realtime_url(values["dashscope_base_url"]),
         "database_listen_url": values["database_url"],
         "objects_url": str(values["data_dir"] / "objects"),
+        "supabase_jwks_url": f"{values['supabase_url']}{JWKS_PATH}" if values["supabase_url"] else "",
         "signing_secret": _local_signing_secret(values) if local else "",
         "dev_tokens": local and bool(values["token_secret"]),
         "accepted_vc_models": (FIRST_VC_MODEL,),
@@ -63,7 +68,7 @@ def check(settings: Settings, unreadable: AbstractSet[str]) -> list[str]:
 
     `unreadable` names the fields that were already reported: nothing is concluded from their stand-in values.
     """
-    problems = list(_provider_problems(settings, unreadable))
+    problems = [*_provider_problems(settings, unreadable), *_store_problems(settings, unreadable)]
     if "env" in unreadable:
         return problems
     problems += _secret_problems(settings, unreadable)
@@ -83,19 +88,34 @@ def _provider_problems(settings: Settings, unreadable: AbstractSet[str]) -> Iter
         )
 
 
+def _store_problems(settings: Settings, unreadable: AbstractSet[str]) -> Iterator[str]:
+    """Amazon's machines may have a role instead of a key; nobody else's have."""
+    if "objects_url" in unreadable:
+        return
+    location = parse_location(settings.objects_url)
+    given = settings.aws_access_key_id and settings.aws_secret_access_key
+    if isinstance(location, S3Location) and location.endpoint and not given:
+        yield (
+            "AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY is not set, but OBJECTS_URL is a store at "
+            f"{location.endpoint}. Set both to a key of that store."
+        )
+
+
 def _secret_problems(settings: Settings, unreadable: AbstractSet[str]) -> Iterator[str]:
     local = settings.env is Environment.LOCAL
-    if not {"supabase_jwt_secret", "token_secret"} & unreadable:
-        if local and not (settings.token_secret or settings.supabase_jwt_secret):
+    ours = {"UTTER_TOKEN_SECRET": settings.token_secret} if local else {}
+    ways_in = {**ours, "SUPABASE_URL": settings.supabase_jwks_url, "SUPABASE_JWT_SECRET": settings.supabase_jwt_secret}
+    if not {"supabase_url", "supabase_jwks_url", "supabase_jwt_secret", "token_secret"} & unreadable:
+        if not any(ways_in.values()):
             yield (
-                "Neither UTTER_TOKEN_SECRET nor SUPABASE_JWT_SECRET is set, so no caller could sign in. "
-                "Start with `utter dev`, which makes a token secret, or set one of them."
+                f"None of {', '.join(ways_in)} is set, so no caller could sign in. "
+                + ("Start with `utter dev`, which makes a token secret, or set one." if local else "Set one of them.")
             )
         if local and settings.dev_tokens and "UTTER_DEV_TOKENS" in _given(settings) and not settings.token_secret:
             yield "UTTER_DEV_TOKENS is on, but there is nothing to sign with. Set UTTER_TOKEN_SECRET as well."
-        if not local and not settings.supabase_jwt_secret:
-            yield "SUPABASE_JWT_SECRET is not set, so no caller could sign in. Set it to the project's HS256 secret."
-    if not local and not settings.signing_secret and "signing_secret" not in unreadable:
+    # A local one follows from any secret; without one the problem above says what is missing.
+    signs = settings.signing_secret or (local and not settings.supabase_jwks_url)
+    if not signs and "signing_secret" not in unreadable:
         yield (
             "UTTER_SIGNING_SECRET is not set, so no URL could be signed. "
             "Set it to a random text of at least 32 characters, the same on all instances."
@@ -121,6 +141,11 @@ def _outside_local_problems(settings: Settings) -> Iterator[str]:
 def _production_problems(settings: Settings) -> Iterator[str]:
     if settings.enable_generate_mode_toggle:
         yield "ENABLE_GENERATE_MODE_TOGGLE is on, which production does not allow. Unset it."
+    if urlsplit(settings.supabase_jwks_url).scheme == "http":
+        yield (
+            "SUPABASE_JWKS_URL is not encrypted: whoever is on the way could hand out sign-in keys. "
+            "Use https in production; where it is unset, that goes for SUPABASE_URL."
+        )
     for field, name in _PROVIDER_URLS.items():
         parts = urlsplit(getattr(settings, field))
         if not parts.hostname or settings.sources.get(name) == "derived":
@@ -142,6 +167,9 @@ def mask(secret: str) -> str:
 
 
 def carries_credentials(value: str) -> bool:
-    """Whether a setting that is no secret by itself was given as a URL with a password or a query in it."""
+    """Whether a setting that is no secret by itself was given as a URL with a password or a query in it.
+
+    The URL of an object store cannot: `storage.object_location` refuses both.
+    """
     parts = urlsplit(value)
-    return "://" in value and bool(parts.username or parts.query)
+    return "://" in value and parts.scheme != "s3" and bool(parts.username or parts.query)

@@ -47,3 +47,19 @@ update public.voices
 set deleted_at = coalesce(deleted_at, now())
 where id = :voice_id and user_id = :owner
 returning id;
+
+-- name: get_any
+-- Deleted ones too.
+select id, user_id, name, reference_object_key, reference_transcript, description, language, source, created_at,
+  tts_provider, provider_voice_id, provider_target_model, provider_region, provider_request_id, provider_voice_kind,
+  provider_metadata, deleted_at
+from public.voices
+where id = :voice_id and user_id = :owner;
+
+-- name: restore
+update public.voices
+set deleted_at = null
+where id = :voice_id and user_id = :owner
+returning id, user_id, name, reference_object_key, reference_transcript, description, language, source, created_at,
+  tts_provider, provider_voice_id, provider_target_model, provider_region, provider_request_id, provider_voice_kind,
+  provider_metadata, deleted_at;

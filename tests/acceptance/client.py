@@ -47,7 +47,9 @@ class Client:
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.http = httpx.Client(base_url=stack.base_url, headers=stack.headers, timeout=READ_SECONDS)
-        self.voice = next(row for row in stack.voices() if row["source"] == "uploaded")
+        provider = self.http.get("/api/languages").json()["provider"]
+        mine = (row for row in stack.voices() if row["tts_provider"] == provider)
+        self.voice = next(row for row in mine if row["source"] == "uploaded")
 
     def close(self) -> None:
         self.http.close()

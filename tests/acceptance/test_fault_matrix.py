@@ -36,7 +36,7 @@ REWRITE = "UTTER_WRITE_REPORTS"
 """Set by `make report`: write the document instead of comparing with it."""
 
 SPEED = 1.25
-"""Times playback: a fault in the middle comes more than half a second after the first audio, time enough to cancel before it."""
+"""Times playback: half a second and more from the first audio to a fault in the middle, time enough to cancel."""
 
 DEADLINES = {
     "UTTER_FIRST_AUDIO_SECONDS": "6",

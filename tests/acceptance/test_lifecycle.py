@@ -165,29 +165,6 @@ def test_a_second_start_keeps_what_was_made_and_is_quicker(past: Past) -> None:
         assert client.stream("And speak again.").audio
 
 
-def test_modal_mode_starts_and_says_what_it_cannot_do(past: Past) -> None:
-    with start(past.data_dir, environment={"TTS_PROVIDER_MODE": "modal"}) as stack, client_of(stack) as client:
-        assert client.http.get("/api/ready").status_code == 200
-        languages = client.http.get("/api/languages").json()
-        assert languages["provider"] == "modal"
-        assert languages["capabilities"]["supports_generate_stream"] is False
-        answer = client.http.post("/api/generate", json=client.body("Good morning."))
-        assert (answer.status_code, set(answer.json())) == (501, {"detail"})
-        stream = client.http.post("/api/generate/stream", json=client.body("Good morning."))
-        assert (stream.status_code, set(stream.json())) == (409, {"detail"})
-        assert "poll its task" in stream.json()["detail"]
-
-
-def test_modal_mode_has_no_demo_voices_to_make(data_dir: Path) -> None:
-    with (
-        start(data_dir, environment={"TTS_PROVIDER_MODE": "modal"}) as stack,
-        httpx.Client(base_url=stack.base_url, headers=stack.headers) as http,
-    ):
-        assert http.get("/api/ready").status_code == 200
-        assert http.get("/api/voices").json()["voices"] == []
-        assert billing(stack) == {"characters": 0, "clones": 0, "designs": 0}
-
-
 def test_a_demo_voice_that_its_user_deleted_stays_deleted(data_dir: Path) -> None:
     with start(data_dir) as first, client_of(first) as client:
         assert client.http.delete(f"/api/voices/{client.voice['id']}").status_code == 200

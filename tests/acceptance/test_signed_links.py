@@ -116,5 +116,13 @@ class TestSignedObject:
             link.path.replace("/api/objects/generations/", "/api/objects/generations//"),
         ):
             assert_error(http.get(link.copy_with(path=path)), 401, path)
-        for method in ("PUT", "POST", "DELETE"):
+        for method in ("POST", "DELETE"):
             assert_error(http.request(method, link), 404, method)
+
+    def test_it_stores_nothing(self, http: httpx.Client, client: Client, heard: Heard, signer: Signer) -> None:
+        """The same address takes uploads, by tokens made for that."""
+        for path in (f"generations/{client.stack.demo_user}/{heard.generation_id}.mp3", "references/not/mine.wav"):
+            token = signer.sign("object", path, 60)
+            for mount in ROUTE_PREFIXES:
+                link = f"{mount}/objects/{path}?token={token}"
+                assert_error(http.put(link, content=b"RIFF", headers={"Content-Type": "audio/wav"}), 401, path)

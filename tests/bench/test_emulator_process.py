@@ -57,7 +57,7 @@ def test_kill_9_keeps_voices_and_bill(tmp_path: Path) -> None:
         family = Family(first)
         first.process.kill()
         family.assert_ended()
-    assert bill == {"characters": len(TEXT), "clones": 1, "designs": 1}
+    assert bill == {"characters": len(TEXT), "clones": 1, "designs": 1, "modal_jobs": 0, "modal_designs": 0}
     with start_emulator(tmp_path / "state") as second:
         assert second.billing() == bill
         assert second.sessions() == []
@@ -144,7 +144,7 @@ def test_a_long_text_blocks_nobody(tmp_path: Path) -> None:
 
 def test_the_state_folder_holds_only_whole_files(own: Emulator) -> None:
     own.clone()
-    assert {path.name for path in own.state.iterdir()} == {"voices.json", "bill.json"}
+    assert {path.name for path in own.state.iterdir()} == {"voices.json", "bill.json", "creates.json"}
     assert json.loads((own.state / "bill.json").read_bytes()) == own.billing()
 
 

@@ -9,7 +9,8 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.emulator.account import MAX_VOICES, Account, StateUnreadable, StoredVoice, VoiceQuotaExceeded
+from bench.emulator.account import MAX_VOICES, Account, StoredVoice, VoiceQuotaExceeded
+from bench.emulator.durable import StateUnreadable
 from bench.emulator.segments import MAX_SEGMENT_CHARS, MIN_START_CHARS, complete_sentences, segments
 from bench.emulator.studio import delivery_of
 from bench.emulator.voices import ESPEAK_VOICES, espeak_voice, timbre_of
@@ -83,13 +84,13 @@ def test_the_voice_quota_is_the_vendors(tmp_path: Path) -> None:
         account = Account(tmp_path)
         async with trio.open_nursery() as nursery:
             for number in range(MAX_VOICES):
-                nursery.start_soon(account.add, a_voice(number))
+                nursery.start_soon(account.add, a_voice(number), "name")
         with pytest.raises(VoiceQuotaExceeded):
-            await account.add(a_voice(MAX_VOICES))
+            await account.add(a_voice(MAX_VOICES), "name")
         assert account.bill.clones == MAX_VOICES
         assert await account.remove("v7")
         assert not await account.remove("v7")
-        await account.add(a_voice(MAX_VOICES))
+        await account.add(a_voice(MAX_VOICES), "name")
 
     trio.run(fill)
     assert len(Account(tmp_path).voices("vc")) == MAX_VOICES

@@ -30,10 +30,19 @@ def test_latency_is_measured_in_pairs_and_the_gateway_adds_little(tmp_path: Path
 
 def test_every_stream_of_a_capacity_round_completes(tmp_path: Path) -> None:
     report = tmp_path / "capacity.json"
-    options = ["--streams", "12", "--rounds", "2", "--characters", "120", "--speed", "8", "--json", str(report)]
+    options = ["--streams", "12", "--rounds", "2", "--characters", "400", "--speed", "8", "--json", str(report)]
     assert capacity.main(options) == 0
     rounds = json.loads(report.read_text())
     assert [(row["streams"], row["completed"]) for row in rounds] == [(12, 12), (12, 12)]
     # espeak's pauses depend a little on what it said before, so the rounds are alike, not equal.
     assert rounds[1]["megabytes"] == pytest.approx(rounds[0]["megabytes"], rel=0.02)
     assert all(row["gateway_cpu_seconds"] > 0 for row in rounds)
+
+
+@pytest.mark.parametrize(
+    ("peaks", "growth"), [([100.0], 0.0), ([100.0, 99.0], -0.5), ([100.0, 101.0, 104.0, 102.0], 2.0)]
+)
+def test_memory_growth_is_a_share_of_the_audio_of_a_round(peaks: list[float], growth: float) -> None:
+    audio = 2 * 2**20 / 1e6
+    rounds = [capacity.Round(12, 12, 1.0, audio, peak, peak, 1.0) for peak in peaks]
+    assert capacity.memory_growth(rounds) == pytest.approx(growth)

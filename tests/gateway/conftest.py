@@ -1,4 +1,4 @@
-"""A gateway on a database of its own, and two people who use it."""
+"""A gateway on a database of its own, two people who use it, and WebSockets on either event loop."""
 
 from __future__ import annotations
 
@@ -9,9 +9,23 @@ from typing import Any
 
 import pytest
 
+from gateway.transports import Connect, asyncio_websocket, trio_websocket
 from tests.support.gateway import Caller, Gateway, open_gateway
 from tests.support.postgres import TestDatabase
+from tests.support.websocket_servers import Serve, trio_server, websockets_server
 from tests.support.workshop import Workshop, open_workshop
+
+
+@pytest.fixture
+def connect(anyio_backend_name: str) -> Connect:
+    """The transport of the test's event loop."""
+    return asyncio_websocket.connect if anyio_backend_name == "asyncio" else trio_websocket.connect
+
+
+@pytest.fixture
+def serve(anyio_backend_name: str) -> Serve:
+    """A server made with the library that `connect` is not made of."""
+    return trio_server if anyio_backend_name == "asyncio" else websockets_server
 
 
 @pytest.fixture

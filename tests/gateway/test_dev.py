@@ -14,14 +14,18 @@ import psutil
 import pytest
 
 from gateway.data_dir import DEFAULT_DATA_DIR, AlreadyRunning, Child, DataDir, RunRecord
-from gateway.demo import CLONED_VOICE
+from gateway.demo import CLONED_VOICE, MODAL_CLONED_VOICE
 from gateway.dev import end_leftovers, environment
 from gateway.emulator_process import ChildDied, EmulatorAddress, open_emulator
 from gateway.greeting import greeting
 from gateway.settings import ProviderMode, load_settings
 from gateway.task_groups import open_task_group, unwrapped
 
-ADDRESS = EmulatorAddress(rest_url="http://127.0.0.1:1", realtime_url="ws://127.0.0.1:2/api-ws/v1/realtime")
+ADDRESS = EmulatorAddress(
+    rest_url="http://127.0.0.1:1",
+    realtime_url="ws://127.0.0.1:2/api-ws/v1/realtime",
+    modal_url="http://127.0.0.1:1/modal",
+)
 DATABASE = "postgresql://utter@/utter?host=%2Ftmp%2Fsocket"
 
 
@@ -83,6 +87,20 @@ class TestEnvironment:
         assert self.settings(tmp_path, TTS_PROVIDER_MODE="modal")["TTS_PROVIDER_MODE"] == "modal"
         assert self.settings(tmp_path, TTS_PROVIDER_MODE=" ")["TTS_PROVIDER_MODE"] == "qwen"
 
+    def test_modal_is_the_emulator_too_in_both_modes(self, tmp_path: Path) -> None:
+        for mode in ProviderMode:
+            loaded = load_settings(self.settings(tmp_path, TTS_PROVIDER_MODE=mode.value))
+            assert loaded.modal_job_submit == f"{ADDRESS.modal_url}/submit"
+            assert loaded.modal_job_cancel == f"{ADDRESS.modal_url}/cancel"
+            assert loaded.modal_endpoint_voice_design == f"{ADDRESS.modal_url}/design"
+
+    def test_a_modal_that_the_shell_names_is_the_whole_modal(self, tmp_path: Path) -> None:
+        """A job of one server must not be asked for, or cancelled, at the other."""
+        real = {"MODAL_JOB_SUBMIT": "https://submit.modal.run", "MODAL_JOB_STATUS": "https://status.modal.run"}
+        ours = self.settings(tmp_path, **real)
+        assert {name: value for name, value in ours.items() if name.startswith("MODAL_")} == real
+        assert self.settings(tmp_path, MODAL_JOB_SUBMIT=" ")["MODAL_JOB_SUBMIT"].startswith(ADDRESS.modal_url)
+
     def test_no_real_account_and_no_real_database_is_touched(self, tmp_path: Path) -> None:
         real = {
             "UTTER_ENV": "production",
@@ -110,8 +128,9 @@ class TestGreeting:
 
     def test_modal_mode_offers_no_command_that_would_fail(self, tmp_path: Path) -> None:
         text = greeting("http://x", tmp_path, ProviderMode.MODAL)
-        assert "curl" not in text
-        assert "modal" in text
+        assert "http://x/api/generate " in text
+        assert "/stream" not in text
+        assert str(MODAL_CLONED_VOICE) in text
 
 
 @pytest.mark.anyio
@@ -124,6 +143,7 @@ class TestChildren:
             family = [process, *process.children(recursive=True)]
             assert len(family) >= 2
             assert emulator.address.rest_url.startswith("http://127.0.0.1:")
+            assert emulator.address.modal_url == f"{emulator.address.rest_url}/modal"
         assert not psutil.wait_procs(family, timeout=5)[1]
 
     async def test_its_death_is_told_in_words(self, tmp_path: Path) -> None:

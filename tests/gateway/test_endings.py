@@ -63,6 +63,13 @@ async def begin(gateway: Gateway, ada: Caller, supervisor: Supervisor) -> Runnin
     return running
 
 
+async def speak_to_the_end(stage: Stage, running: RunningGeneration) -> None:
+    await stage.say(b"audio")
+    stage.finish()
+    with anyio.fail_after(WAIT_SECONDS):
+        await running.ended.wait()
+
+
 async def row_of(gateway: Gateway, running: RunningGeneration) -> GenerationRow:
     async with gateway.services.database.as_user(running.order.owner) as transaction:
         row = await generations.get_generation(transaction, running.order.owner, running.generation_id)
@@ -79,10 +86,7 @@ async def test_told_to_stop_while_the_completion_commits(gateway: Gateway, ada: 
     persister = Interrupted(gateway, lambda running: running.stop(reason))
     async with Supervisor(gateway.stage, persister, max_running=1) as supervisor:
         running = await begin(gateway, ada, supervisor)
-        await gateway.stage.say(b"audio")
-        gateway.stage.finish()
-        with anyio.fail_after(WAIT_SECONDS):
-            await running.ended.wait()
+        await speak_to_the_end(gateway.stage, running)
     row = await row_of(gateway, running)
     assert (row.status, await is_stored(gateway, running)) == ("completed", True)
 
@@ -97,10 +101,7 @@ async def test_a_completion_whose_answer_is_lost(gateway: Gateway, ada: Caller) 
     persister = Interrupted(gateway, lose_the_first_answer)
     async with Supervisor(gateway.stage, persister, max_running=1) as supervisor:
         running = await begin(gateway, ada, supervisor)
-        await gateway.stage.say(b"audio")
-        gateway.stage.finish()
-        with anyio.fail_after(WAIT_SECONDS):
-            await running.ended.wait()
+        await speak_to_the_end(gateway.stage, running)
     row = await row_of(gateway, running)
     assert (row.status, await is_stored(gateway, running)) == ("completed", True)
 
@@ -109,10 +110,7 @@ async def test_a_completion_whose_answer_is_lost(gateway: Gateway, ada: Caller) 
 async def test_a_defect_ends_one_generation_and_says_so(gateway: Gateway, ada: Caller, method: str) -> None:
     async with Supervisor(gateway.stage, Defective(gateway, method), max_running=1) as supervisor:
         running = await begin(gateway, ada, supervisor)
-        await gateway.stage.say(b"audio")
-        gateway.stage.finish()
-        with anyio.fail_after(WAIT_SECONDS):
-            await running.ended.wait()
+        await speak_to_the_end(gateway.stage, running)
     row = await row_of(gateway, running)
     assert (row.status, row.error_message) == ("failed", CRASHED)
 
@@ -141,7 +139,8 @@ async def test_the_first_reason_to_stop_counts(gateway: Gateway, ada: Caller) ->
 async def test_cancelling_converges_though_the_pipeline_could_not_write(gateway: Gateway, ada: Caller) -> None:
     async with Supervisor(gateway.stage, Defective(gateway, "cancel"), max_running=1) as supervisor:
         running = await begin(gateway, ada, supervisor)
-        await end_work(dataclasses.replace(gateway.services, supervisor=supervisor), running.generation_id, None)
+        services = dataclasses.replace(gateway.services, supervisor=supervisor)
+        await end_work(services, running.order.owner, running.generation_id, None)
     assert (await row_of(gateway, running)).status == "cancelled"
 
 
@@ -170,10 +169,7 @@ async def test_events_that_nobody_knows_are_told_to_whoever_is_on_call(gateway: 
     with capture_logs() as lines:
         async with Supervisor(stage, persister, max_running=1) as supervisor:
             running = await begin(gateway, ada, supervisor)
-            await stage.say(b"audio")
-            stage.finish()
-            with anyio.fail_after(WAIT_SECONDS):
-                await running.ended.wait()
+            await speak_to_the_end(stage, running)
     assert [line["types"] for line in lines if line["event"] == "provider.unknown_events"] == [("response.mood",)]
 
 
@@ -184,10 +180,7 @@ async def test_a_persist_that_gave_up_is_not_called_completed(gateway: Gateway, 
     with capture_logs() as lines:
         async with Supervisor(gateway.stage, Interrupted(gateway, lose_every_answer), max_running=1) as supervisor:
             running = await begin(gateway, ada, supervisor)
-            await gateway.stage.say(b"audio")
-            gateway.stage.finish()
-            with anyio.fail_after(WAIT_SECONDS):
-                await running.ended.wait()
+            await speak_to_the_end(gateway.stage, running)
     events = [line["event"] for line in lines]
     assert "persist.failed" in events
     assert "persist.completed" not in events

@@ -20,11 +20,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import exception_handlers
 from gateway.middleware import wrap
-from gateway.middleware.body import BodyLimit
+from gateway.middleware.body import BodyLimit, BodyLimits
 from gateway.middleware.boundary import ErrorBoundary
 from gateway.middleware.context import RequestContext, trace_id_of
 from gateway.middleware.cors import ALLOWED_METHODS, CorsHeaders
 from gateway.middleware.http_version import HttpVersionGuard
+from gateway.middleware.lingering import LingeringClose
 from gateway.middleware.paths import DEV_TOKEN_PATHS, STREAM_PATHS
 from gateway.settings import load_settings
 from gateway.tracing import Trace
@@ -292,102 +293,6 @@ class TestErrorBoundary:
         assert scope.cancelled_caught
 
 
-class TestBodyLimit:
-    @staticmethod
-    def limited(app: ASGIApp, *, max_bytes: int = 100, seconds: float = 30) -> ASGIApp:
-        return BodyLimit(app, max_bytes=max_bytes, seconds=seconds)
-
-    @pytest.mark.parametrize("pieces", [[b""], [b"x" * 100], [b"x" * 50, b"", b"x" * 50], [b"x"] * 100])
-    async def test_a_body_within_the_limit_arrives_whole(self, pieces: list[bytes]) -> None:
-        bodies: list[Message] = []
-
-        async def keeps(scope: Scope, receive: Receive, send: Send) -> None:
-            bodies.append(await receive())
-            await hello(scope, receive, send)
-
-        answer = await call(self.limited(keeps), "POST", body=pieces)
-        assert answer.body == b"hello"
-        assert bodies == [{"type": "http.request", "body": b"".join(pieces), "more_body": False}]
-
-    @pytest.mark.parametrize(
-        ("headers", "pieces"),
-        [
-            ({"Content-Length": "101"}, [b"x" * 101]),
-            ({"Content-Length": "9" * 30}, [b""]),
-            ({"Transfer-Encoding": "chunked"}, [b"x" * 60, b"x" * 41]),
-        ],
-    )
-    async def test_a_larger_one_is_413_and_reaches_nobody(self, headers: dict[str, str], pieces: list[bytes]) -> None:
-        answer = await call(self.limited(unreachable), "POST", headers=headers, body=pieces)
-        assert (answer.status, answer.ended) == (413, True)
-        assert answer.headers["connection"] == "close"
-        assert answer.headers["x-utter-error-category"] == "validation"
-        assert "100 bytes" in detail(answer)
-
-    async def test_what_is_still_coming_is_read_so_that_the_answer_arrives(self) -> None:
-        taken: list[int] = []
-        pieces: list[Message] = [
-            {"type": "http.request", "body": b"x" * 60, "more_body": index < 19} for index in range(20)
-        ]
-
-        async def receive() -> Message:
-            taken.append(1)
-            return pieces.pop(0)
-
-        sent: list[Message] = []
-
-        async def send(message: Message) -> None:
-            sent.append(message)
-
-        scope = {"type": "http", "headers": [], "method": "POST", "path": "/"}
-        await self.limited(unreachable)(scope, receive, send)
-        assert len(taken) == 20
-        assert [message.get("more_body") for message in sent] == [None, True, False]
-
-    async def test_a_body_that_does_not_come_is_408(self) -> None:
-        answer = await call(self.limited(unreachable, seconds=0.05), "POST", body=[b"x"], more_to_come=True)
-        assert (answer.status, answer.headers["connection"]) == (408, "close")
-        assert "0.05 seconds" in detail(answer)
-
-    async def test_a_client_that_leaves_meanwhile_gets_and_does_nothing(self) -> None:
-        messages: list[Message] = [
-            {"type": "http.request", "body": b"x", "more_body": True},
-            {"type": "http.disconnect"},
-        ]
-
-        async def receive() -> Message:
-            return messages.pop(0)
-
-        await self.limited(unreachable)({"type": "http", "headers": []}, receive, unreachable_send)
-
-    async def test_the_layers_below_still_hear_of_a_disconnect(self) -> None:
-        messages: list[Message] = [
-            {"type": "http.request", "body": b"x", "more_body": False},
-            {"type": "http.disconnect"},
-        ]
-        heard: list[str] = []
-
-        async def receive() -> Message:
-            return messages.pop(0)
-
-        async def listens(_scope: Scope, receive: Receive, _send: Send) -> None:
-            heard.extend([(await receive())["type"], (await receive())["type"]])
-
-        await self.limited(listens)({"type": "http", "headers": []}, receive, unreachable_send)
-        assert heard == ["http.request", "http.disconnect"]
-
-    async def test_the_settings_reach_it(self) -> None:
-        app = whole_app(UTTER_MAX_BODY_BYTES="20000")
-        assert (await call(app, "POST", "/ok", body=[b"x" * 20_000])).status == 200
-        refused = await call(app, "POST", "/ok", body=[b"x" * 20_001])
-        assert (refused.status, refused.headers["access-control-allow-origin"]) == (413, "*")
-        assert "x-request-id" in refused.headers
-
-
-async def unreachable(_scope: Scope, _receive: Receive, _send: Send) -> None:
-    pytest.fail("the app was called")
-
-
 async def unreachable_send(_message: Message) -> None:
     pytest.fail("something was sent")
 
@@ -397,7 +302,8 @@ async def unreachable_send(_message: Message) -> None:
     [
         HttpVersionGuard,
         ErrorBoundary,
-        lambda app: BodyLimit(app, max_bytes=1, seconds=1),
+        LingeringClose,
+        lambda app: BodyLimit(app, BodyLimits(1, 1, 1)),
         lambda app: CorsHeaders(app, allowed_origins=["*"]),
         lambda app: RequestContext(app, trusted_proxies=[]),
     ],

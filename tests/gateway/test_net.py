@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.net import is_loopback_host, is_trusted_proxy, may_sign_itself_in, public_base_url
+from gateway.net import is_loopback_host, is_public_host, is_trusted_proxy, may_sign_itself_in, public_base_url
 
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - the very thing that must be told from this machine
 PROXIES = (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8"))
@@ -34,6 +34,26 @@ def test_this_machine(host: str) -> None:
 @pytest.mark.parametrize("host", ["", ANY_ADDRESS, "10.0.0.1", "::", "localhost.evil.example", "127.0.0.1.nip.io"])
 def test_not_this_machine(host: str) -> None:
     assert not is_loopback_host(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["utter.example", "API.utter.example.", "8.8.8.8", "2606:4700::1111", "[2606:4700::1111]"]
+)
+def test_the_internet_may_reach_it(host: str) -> None:
+    assert is_public_host(host)
+
+
+@pytest.mark.parametrize("host", ["", "gateway", "localhost", "a.localhost", "printer.local", "a.internal", "x.test"])
+def test_a_name_that_never_leaves_a_network(host: str) -> None:
+    assert not is_public_host(host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "10.1.2.3", "169.254.169.254", "100.64.0.1", ANY_ADDRESS, "::1", "[fd00::1]", "fe80::1"],
+)
+def test_an_address_that_never_does(host: str) -> None:
+    assert not is_public_host(host)
 
 
 @pytest.mark.parametrize(

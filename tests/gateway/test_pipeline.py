@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import weakref
 
 import pytest
 import structlog
@@ -15,6 +16,7 @@ from gateway.pipeline import INTERRUPTED
 from gateway.running import EndReason
 from protocol.errors import Fault, ProviderFailure
 from storage.database import ActiveTaskExists, DatabaseUnavailable, UnknownUser
+from tests.support.collector import collector_off
 from tests.support.workshop import SPEECH, Pause, ScriptedProvider, Workshop, order_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -246,3 +248,22 @@ async def test_a_voice_that_vanished_since_admission_refuses_the_rows(workshop: 
         with pytest.raises(Exception, match="row-level security"):
             await running.accepted()
     assert provider.billed == []
+
+
+@pytest.mark.parametrize("end", ["completed", "cancelled"])
+async def test_its_audio_is_gone_when_nobody_listens_any_more(workshop: Workshop, end: str) -> None:
+    """Not when the garbage collector comes by, which is seldom: the audio of 50 streams is 20 MB."""
+    pause = Pause()
+    with collector_off():
+        order = await workshop.order(workshop.user())
+        async with workshop.running(ScriptedProvider("streaming", SPEECH, pause), order) as running:
+            await pause.reached()
+            await workshop.until_status(order, "streaming")
+            if end == "cancelled":
+                running.stop(EndReason.CANCELLED)
+            pause.end()
+            audio = weakref.ref(running.log)
+            await running.ended.wait()
+        assert await workshop.states(order) == (end, end, end)
+        del running
+        assert audio() is None

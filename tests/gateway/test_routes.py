@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 ID = "6f1d2b3c-0000-4000-8000-000000000001"
 
 SIGNED_IN = [
+    ("PATCH", "/profile"),
     ("GET", "/voices"),
     ("GET", f"/voices/{ID}/preview"),
     ("DELETE", f"/voices/{ID}"),
@@ -28,6 +29,7 @@ SIGNED_IN = [
     ("GET", "/generations"),
     ("GET", f"/generations/{ID}/audio"),
     ("GET", f"/generations/{ID}/stream"),
+    ("POST", f"/generations/{ID}/regenerate"),
     ("DELETE", f"/generations/{ID}"),
     ("GET", f"/tasks/{ID}"),
     ("DELETE", f"/tasks/{ID}"),

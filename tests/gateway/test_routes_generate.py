@@ -238,15 +238,14 @@ async def test_streams_can_be_switched_off_alone(database: TestDatabase, tmp_pat
         assert (await caller.generate(voice.id)).status == 200
 
 
-async def test_modal_mode(database: TestDatabase, tmp_path: Path) -> None:
+async def test_modal_mode_has_no_streams(database: TestDatabase, tmp_path: Path) -> None:
+    """What it does instead is in tests/gateway/modal."""
     async with open_gateway(database, tmp_path, TTS_PROVIDER_MODE="modal") as modal:
         caller = await modal.user()
         voice = await caller.add_voice(tts_provider="modal")
         streamed = await caller.generate(voice.id, route="generate/stream")
         assert streamed.status == 409
         assert "poll" in streamed.json()["detail"]
-        assert (await caller.generate(voice.id)).status == 501
-        assert (await caller.generate(voice.id, "")).status == 400
 
 
 async def test_a_refused_language_is_not_repeated_whatever_it_holds(ada: Caller) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+import anyio
 import pytest
 
 from tests.support.gateway import Caller, Gateway
@@ -71,11 +72,42 @@ async def test_audio_that_is_not_there_yet(ada: Caller) -> None:
     assert (await ada.ask("GET", f"/api/generations/{generation_id}/audio")).status == 404
 
 
+async def test_regenerate_tells_what_to_fill_in_and_makes_nothing(ada: Caller) -> None:
+    said = '50% off & more? (it\'s "new")\n~Süß \U0001f600!*'
+    new = await ada.add_generation(b"audio", said)
+    answer = await ada.ask("POST", f"/api/generations/{new.generation_id}/regenerate")
+    assert answer.status == 200
+    assert answer.json() == {
+        "voice_id": str(new.voice_id),
+        "text": said,
+        "language": new.language,
+        # as encodeURIComponent writes it
+        "redirect_url": f"/generate?voice={new.voice_id}"
+        "&text=50%25%20off%20%26%20more%3F%20(it's%20%22new%22)%0A~S%C3%BC%C3%9F%20%F0%9F%98%80!*"
+        f"&language={new.language}",
+    }
+    assert len(await texts(ada)) == 1
+
+
+async def test_regenerate_without_its_voice_is_400(gateway: Gateway, ada: Caller) -> None:
+    """Deleted here, or, as in v1, gone from the row as well."""
+    new = await ada.add_generation(b"audio")
+    regenerate = f"/api/generations/{new.generation_id}/regenerate"
+    await ada.ask("DELETE", f"/api/voices/{new.voice_id}")
+    assert (await ada.ask("POST", regenerate)).status == 400
+    script = "delete from public.voices where id = :'id'"
+    await anyio.to_thread.run_sync(lambda: gateway.database.run(script, id=str(new.voice_id)))
+    answer = await ada.ask("POST", regenerate)
+    assert answer.status == 400
+    assert "deleted" in answer.json()["detail"]
+
+
 async def test_anothers_generation_is_not_there(ada: Caller, bob: Caller) -> None:
     generation_id = (await ada.add_generation(b"some audio")).generation_id
     assert await texts(bob) == []
     assert (await bob.ask("GET", f"/api/generations/{generation_id}/audio")).status == 404
     assert (await bob.ask("GET", f"/api/generations/{generation_id}/stream")).status == 404
+    assert (await bob.ask("POST", f"/api/generations/{generation_id}/regenerate")).status == 404
     assert (await bob.ask("DELETE", f"/api/generations/{generation_id}")).status == 404
     assert await texts(ada) == ["Good morning."]
 

@@ -10,13 +10,15 @@ from contextlib import asynccontextmanager
 from functools import partial
 from uuid import UUID
 
+import anyio
 import pytest
+from starlette.types import Message
 
 from gateway.app import create_app
 from gateway.running import RunningGeneration
 from protocol.errors import Fault, ProviderFailure
 from storage.database import Database, Transaction
-from tests.support.exchange import open_request, request
+from tests.support.exchange import WAIT_SECONDS, Exchange, open_request, request
 from tests.support.gateway import Caller, Gateway
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -114,6 +116,25 @@ async def test_a_range_whose_bytes_exist(gateway: Gateway, ada: Caller, header: 
         answer = await ada.ask("GET", path(running), {"range": header})
     assert (answer.status, answer.body, answer.complete) == (206, part, True)
     assert answer.headers["content-range"] == f"{header.replace('=', ' ')}/*"
+    assert answer.headers["content-length"] == str(len(part))
+    assert answer.headers["x-utter-generation-id"] == str(running.generation_id)
+
+
+async def test_a_reader_that_takes_nothing_of_a_range_is_dropped(gateway: Gateway, ada: Caller) -> None:
+    impatient = dataclasses.replace(gateway.services.settings, write_stall_seconds=0.05)
+    app = create_app(dataclasses.replace(gateway.services, settings=impatient))
+    sent: list[str] = []
+
+    async def stalled(message: Message) -> None:
+        sent.append(message["type"])
+        if message["type"] == "http.response.body":
+            await anyio.sleep_forever()
+
+    async with speaking(gateway, ada) as running:
+        exchange = Exchange("GET", path(running), {**ada.headers, "range": "bytes=0-5"})
+        with anyio.fail_after(WAIT_SECONDS):
+            await app(exchange.scope, exchange.receive, stalled)
+    assert sent == ["http.response.start", "http.response.body"]
 
 
 @pytest.mark.parametrize("header", ["bytes=5-10", "bytes=20-30", "bytes=-3"])

@@ -6,7 +6,6 @@ from uuid import uuid4
 
 import pytest
 
-from gateway.media import media_type
 from tests.support.exchange import Exchange
 from tests.support.gateway import Gateway
 
@@ -76,17 +75,3 @@ async def test_a_signed_link_to_nothing_is_404(gateway: Gateway) -> None:
 )
 async def test_even_a_signature_cannot_name_anything_else(gateway: Gateway, key: str) -> None:
     assert (await read(gateway, key)).status in {401, 404}
-
-
-@pytest.mark.parametrize(
-    ("key", "kind"),
-    [
-        ("a/b.mp3", "audio/mpeg"),
-        ("a/b.WAV", "audio/wav"),
-        ("a/b.m4a", "audio/mp4"),
-        ("a/b.html", "application/octet-stream"),
-        ("a/mp3", "application/octet-stream"),
-    ],
-)
-def test_only_audio_is_named(key: str, kind: str) -> None:
-    assert media_type(key) == kind

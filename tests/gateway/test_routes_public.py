@@ -95,6 +95,7 @@ async def test_languages_name_the_mode(database: TestDatabase, tmp_path: Path) -
     async with open_gateway(database, tmp_path, TTS_PROVIDER_MODE="modal") as modal:
         answer = (await modal.ask("GET", "/api/languages")).json()
     assert answer["provider"] == "modal"
+    assert answer["capabilities"]["supports_generate"] is True
     assert answer["capabilities"]["supports_generate_stream"] is False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,23 @@ async def test_the_page_may_run_and_load_only_what_is_ours(gateway: Gateway) -> 
     assert "unsafe" not in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
+
+
+async def test_the_api_s_page_runs_under_the_same_policy(gateway: Gateway) -> None:
+    docs, home = await gateway.ask("GET", "/docs"), await gateway.ask("GET", "/")
+    assert (docs.status, docs.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert docs.headers["content-security-policy"] == home.headers["content-security-policy"]
+    assert b"docs.js" in docs.body
+    for path in ("/docs/", "/api/docs"):
+        assert (await gateway.ask("GET", path)).status == 404
+
+
+@pytest.mark.parametrize("page", ["/", "/docs"])
+async def test_a_page_names_only_files_that_are_there(gateway: Gateway, page: str) -> None:
+    named = re.findall(r'(?:href|src)="(/web/[^"]+)"', (await gateway.ask("GET", page)).body.decode())
+    assert len(named) > 5
+    for path in named:
+        assert (await gateway.ask("GET", path)).status == 200, path
 
 
 async def test_configured_origins_are_let_in(database: TestDatabase, tmp_path: Path) -> None:

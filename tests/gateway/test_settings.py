@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+from typing import ClassVar
 
 import pytest
 
@@ -224,22 +225,83 @@ class TestEnvironments:
         assert not load_settings(environ).dev_tokens
         assert load_settings(LOCAL).dev_tokens
 
-    @pytest.mark.parametrize("name", ["SUPABASE_JWT_SECRET", "UTTER_SIGNING_SECRET"])
-    def test_a_deployment_needs_its_secrets(self, name: str) -> None:
-        assert only_problem({**PRODUCTION, name: ""}).startswith(f"{name} is not set")
+    @pytest.mark.parametrize("environ", [STAGING, PRODUCTION])
+    def test_a_deployment_needs_a_secret_to_sign_urls_with(self, environ: dict[str, str]) -> None:
+        assert only_problem({**environ, "UTTER_SIGNING_SECRET": ""}).startswith("UTTER_SIGNING_SECRET is not set")
 
-    def test_local_needs_some_secret(self) -> None:
-        assert "UTTER_TOKEN_SECRET nor SUPABASE_JWT_SECRET" in only_problem({**LOCAL, "UTTER_TOKEN_SECRET": ""})
-        assert load_settings({**LOCAL, "UTTER_TOKEN_SECRET": "", "SUPABASE_JWT_SECRET": SECRET}).signing_secret
+    @pytest.mark.parametrize("environ", [STAGING, PRODUCTION])
+    def test_a_deployment_needs_an_issuer(self, environ: dict[str, str]) -> None:
+        said = only_problem({**environ, "SUPABASE_JWT_SECRET": ""})
+        assert said.startswith("None of SUPABASE_URL, SUPABASE_JWT_SECRET is set")
+        assert not load_settings(environ).supabase_jwks_url
+        for name in ("SUPABASE_URL", "SUPABASE_JWKS_URL"):
+            by_keys = load_settings({**environ, "SUPABASE_JWT_SECRET": "", name: "https://project.supabase.co"})
+            assert by_keys.supabase_jwks_url
+
+    def test_the_issuer_s_keys_are_where_supabase_publishes_them(self) -> None:
+        project = {**PRODUCTION, "SUPABASE_URL": "https://project.supabase.co/"}
+        keys = "https://project.supabase.co/auth/v1/.well-known/jwks.json"
+        assert load_settings(project).supabase_jwks_url == keys
+        own = "https://keys.example/set.json"
+        assert load_settings({**project, "SUPABASE_JWKS_URL": own}).supabase_jwks_url == own
+
+    @pytest.mark.parametrize("name", ["SUPABASE_URL", "SUPABASE_JWKS_URL"])
+    def test_production_takes_no_keys_from_an_open_line(self, name: str) -> None:
+        assert "not encrypted" in only_problem({**PRODUCTION, name: "http://project.example"})
+        assert load_settings({**STAGING, name: "http://project.example"}).supabase_jwks_url
+
+    def test_local_needs_some_way_in(self) -> None:
+        nobody = {**LOCAL, "UTTER_TOKEN_SECRET": ""}
+        assert only_problem(nobody).startswith("None of UTTER_TOKEN_SECRET, SUPABASE_URL, SUPABASE_JWT_SECRET is set")
+        assert load_settings({**nobody, "SUPABASE_JWT_SECRET": SECRET}).signing_secret
+
+    def test_public_keys_sign_no_urls(self) -> None:
+        by_keys = {**LOCAL, "UTTER_TOKEN_SECRET": "", "SUPABASE_URL": "http://127.0.0.1:54321"}
+        assert only_problem(by_keys).startswith("UTTER_SIGNING_SECRET is not set")
+        assert load_settings({**by_keys, "UTTER_SIGNING_SECRET": SECRET}).signing_secret == SECRET
 
     def test_an_unreadable_environment_leads_to_no_guesses(self) -> None:
         environ = {"UTTER_ENV": "x", "DATABASE_URL": "postgresql:///u", "ENABLE_GENERATE_MODE_TOGGLE": "true"}
         assert only_problem(environ).startswith("UTTER_ENV")
 
 
+class TestObjectsUrl:
+    S3: ClassVar = {"OBJECTS_URL": "s3://acme-{bucket}?region=eu-central-1&endpoint=https://s3.example"}
+    KEY: ClassVar = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "hush"}
+
+    def test_a_store_that_is_shown_as_it_is_but_for_its_secret(self) -> None:
+        settings = load_settings({**PRODUCTION, **self.S3, **self.KEY})
+        rows = {row.name: row.value for row in describe(settings)}
+        assert rows["OBJECTS_URL"] == self.S3["OBJECTS_URL"]
+        assert rows["AWS_SECRET_ACCESS_KEY"] == "********"
+        assert "hush" not in repr(settings)
+
+    @pytest.mark.parametrize(
+        "value", ["s3://id:hush@bucket", "s3://bucket?secret=hush", "https://id:hush@bucket", "gopher://bucket"]
+    )
+    def test_a_place_that_is_none_is_refused_without_its_secret(self, value: str) -> None:
+        said = only_problem({**PRODUCTION, "OBJECTS_URL": value})
+        assert said.startswith("OBJECTS_URL cannot be")
+        assert "s3://bucket/folder?region=" in said
+        assert "hush" not in said
+
+    @pytest.mark.parametrize("missing", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+    def test_somebody_else_s_s3_needs_a_key(self, missing: str) -> None:
+        said = only_problem({**PRODUCTION, **self.S3, **self.KEY, missing: ""})
+        assert "https://s3.example" in said
+        assert missing in said
+
+    def test_amazon_s_own_machines_have_roles(self) -> None:
+        load_settings({**PRODUCTION, "OBJECTS_URL": "s3://acme?region=eu-central-1"})
+
+
 class TestDescription:
     def test_secrets_are_masked_and_sources_named(self) -> None:
-        environ = {**PRODUCTION, "OBJECTS_URL": "s3://id:hush@bucket?key=hush", "UTTER_LOG_LEVEL": "info"}
+        environ = {
+            **PRODUCTION,
+            "MODAL_JOB_SUBMIT": "https://id:hush@modal.example?key=hush",
+            "UTTER_LOG_LEVEL": "info",
+        }
         settings = load_settings(environ)
         rows = {row.name: row for row in describe(settings)}
         assert rows["UTTER_ENV"].value == "production"

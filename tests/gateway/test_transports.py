@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import anyio
@@ -20,41 +18,25 @@ from gateway.transports import (
     TransportClosed,
     TransportUnreachable,
     UpgradeRefused,
-    asyncio_websocket,
-    trio_websocket,
 )
 from protocol.events import MAX_MESSAGE_BYTES
 from tests.support.backends import BACKENDS
 from tests.support.websocket_servers import (
     NO_CLOSE_FRAME,
+    QUIET,
     Peer,
     Refusal,
-    ScriptedServer,
+    Serve,
     deaf_server,
     ended,
-    trio_server,
-    websockets_server,
 )
 
 pytestmark = pytest.mark.anyio
-
-QUIET = Keepalive(interval=60, timeout=60)
-Serve = Callable[..., AbstractContextManager[ScriptedServer]]
 
 
 @pytest.fixture(params=BACKENDS, ids=lambda backend: backend[0])
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
     return request.param
-
-
-@pytest.fixture
-def connect(anyio_backend_name: str) -> Connect:
-    return asyncio_websocket.connect if anyio_backend_name == "asyncio" else trio_websocket.connect
-
-
-@pytest.fixture
-def serve(anyio_backend_name: str) -> Serve:
-    return trio_server if anyio_backend_name == "asyncio" else websockets_server
 
 
 def echo(peer: Peer) -> None:

@@ -182,3 +182,4 @@ def test_only_our_own_voice_of_the_right_model_matches_newest_first() -> None:
     ]
     assert match_created([first, *others, second, undated], name, "t") == [second, first, undated]
     assert match_created(others, name, "t") == []
+    assert match_created(others, name) == others[:1], "of any model"

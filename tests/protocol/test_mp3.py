@@ -87,12 +87,10 @@ class TestFrames:
         mp3 = bare_mp3(rate, seconds, channels, kbits)
         reader, audio = read([mp3])
         assert audio == mp3
-        assert (reader.sample_rate, reader.channels, reader.leftover_bytes) == (rate, channels, 0)
-        assert reader.bytes_out == len(mp3)
+        assert reader.leftover_bytes == 0
         assert reader.duration_seconds == reader.samples / rate
         # LAME adds its delay and fills the last frame: two to four frames.
         assert seconds < reader.duration_seconds < seconds + 4 * 1152 / rate
-        assert reader.bit_rate == pytest.approx(kbits * 1000, rel=0.01)
 
     @pytest.mark.parametrize(("rate", "channels", "kbits"), FORMATS)
     def test_decoders_find_the_same_samples(self, rate: int, channels: int, kbits: int) -> None:
@@ -114,7 +112,6 @@ class TestFrames:
     def test_nothing_is_known_before_the_first_frame(self) -> None:
         reader = Mp3FrameReader()
         assert reader.feed(id3v2()) == b""
-        assert (reader.sample_rate, reader.channels, reader.bit_rate) == (None, None, None)
         assert (reader.frames, reader.duration_seconds) == (0, 0.0)
 
     def test_an_empty_stream_is_no_error_here(self) -> None:
@@ -217,7 +214,7 @@ class TestWrongAudio:
                 reader.feed(FRAME)
         with pytest.raises(WrongAudioError):
             reader.finish()
-        assert (reader.frames, reader.bytes_out, reader.pending_bytes) == (1, len(FRAME), 0)
+        assert (reader.frames, reader.pending_bytes) == (1, 0)
 
     @pytest.mark.parametrize(("rate", "channels"), [(48_000, 1), (16_000, 1), (24_000, 2)])
     def test_another_shape_after_a_join_is_refused(self, rate: int, channels: int) -> None:

@@ -10,16 +10,10 @@ import pytest
 
 from schema.queries import Query, QueryError, load, parse
 from schema.records import TaskRow
-from storage import database as database_module
-from storage import generations, pacing, profiles, tasks, voices
 from tests.support.postgres import TestDatabase
+from tests.support.queries import all_queries
 
 QUERY_FILES = sorted((Path(__file__).parents[2] / "schema" / "queries").glob("*.sql"))
-
-
-def all_queries() -> list[Query[object]]:
-    modules = (database_module, generations, pacing, profiles, tasks, voices)
-    return [value for module in modules for value in vars(module).values() if isinstance(value, Query)]
 
 
 def test_parameters_become_numbers_in_order_of_first_use() -> None:

@@ -13,7 +13,7 @@ from schema.queries import Query
 from storage import database as database_module
 from storage import voices
 from storage.database import Database, DatabaseUnavailable, UnknownUser
-from storage.errors import translated
+from storage.errors import NotMigrated, translated
 from tests.support.postgres import TestDatabase, temporary_server
 from tests.support.rows import new_voice
 
@@ -188,3 +188,14 @@ async def test_a_mistake_of_ours_is_not_called_an_outage(single: Database) -> No
     with pytest.raises(LookupError, match=r"test\.nothing"):
         async with single.as_service() as tx:
             await tx.fetch_value(nothing)
+
+
+async def test_a_database_without_our_schema_is_told_from_one_that_is_away(empty_database: TestDatabase) -> None:
+    async with Database.open(empty_database.gateway_url, max_connections=1) as opened:
+        await opened.ping()
+        with pytest.raises(NotMigrated):
+            async with opened.as_user(uuid4()):
+                pass
+        with pytest.raises(NotMigrated):
+            async with opened.as_service() as tx:
+                await tx.fetch(VOICE_COUNT)

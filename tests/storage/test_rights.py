@@ -46,8 +46,36 @@ async def test_nobody_but_the_gateways_login_calls_a_service_function(database: 
         assert not await sql.value("select has_function_privilege('utter_gateway', $1, 'execute')", helper)
 
 
+async def test_the_ledger_of_creates_is_read_and_linked_by_its_user_and_nothing_else(database: TestDatabase) -> None:
+    rights = "select array_agg(distinct privilege_type order by privilege_type) from information_schema."
+    of_ours = " where table_schema = 'utter' and table_name = 'voice_creates' and grantee = $1"
+    async with connected(database) as sql:
+        for role in (*OTHERS, "utter_gateway", "PUBLIC"):
+            user = role == "utter_api"
+            assert await sql.value(f"{rights}role_table_grants{of_ours}", role) == (["SELECT"] if user else None), role
+            writable = "select array_agg(column_name::text) from information_schema.column_privileges"
+            found = await sql.value(f"{writable}{of_ours} and privilege_type = 'UPDATE'", role)
+            assert found == (["voice_id"] if user else None), role
+        assert await sql.value("select relrowsecurity from pg_class where oid = 'utter.voice_creates'::regclass")
+
+
+@pytest.mark.parametrize("role", ["anon", "authenticated", "service_role"])
+async def test_browsers_roles_are_not_let_into_the_schema(database: TestDatabase, role: str) -> None:
+    async with connected(database) as sql:
+        assert not await sql.value("select has_schema_privilege($1, 'utter', 'usage')", role)
+
+
 @pytest.mark.parametrize("role", OTHERS)
-@pytest.mark.parametrize("statement", ["select utter.interrupt_all('x')", "select from utter.schema_migrations"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select utter.interrupt_all('x')",
+        "select from utter.schema_migrations",
+        "select * from utter.orphans(0)",
+        "select * from utter.take_stale_designs(1, 1)",
+        "delete from utter.voice_creates",
+    ],
+)
 async def test_the_grants_a_platform_makes_by_default_open_no_door(
     empty_database: TestDatabase, role: str, statement: str
 ) -> None:

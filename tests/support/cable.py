@@ -1,10 +1,10 @@
-"""A TCP relay that a test can cut: the network between a browser and the gateway, without emulating one."""
+"""A TCP relay that a test can cut or hold: the network between two programs, without emulating one."""
 
 from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import cast
@@ -25,6 +25,8 @@ class Cable(ThreadingTCPServer):
         self.target = (address.hostname or "", address.port or 80)
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
+        self._answers_pass = threading.Event()
+        self._answers_pass.set()
         super().__init__(("127.0.0.1", 0), _Relay)
 
     @property
@@ -39,6 +41,18 @@ class Cable(ThreadingTCPServer):
             with suppress(OSError):  # the peer was faster
                 end.shutdown(socket.SHUT_RDWR)
 
+    def hold(self) -> None:
+        """What the target says waits from now on; what it is told still reaches it."""
+        self._answers_pass.clear()
+
+    def release(self) -> None:
+        """Deliver what waited."""
+        self._answers_pass.set()
+
+    def wait_until_released(self) -> None:
+        """Return when answers may pass."""
+        self._answers_pass.wait()
+
     def keep(self, *ends: socket.socket) -> None:
         """Remember the two ends of a connection for `cut`."""
         with self._lock:
@@ -51,17 +65,23 @@ class _Relay(BaseRequestHandler):
         cable = cast("Cable", self.server)
         with socket.create_connection(cable.target) as far:
             cable.keep(near, far)
-            upstream = threading.Thread(target=_pump, args=(near, far), daemon=True)
+            upstream = threading.Thread(target=_pump, args=(near, far, _at_once), daemon=True)
             upstream.start()
-            _pump(far, near)
+            _pump(far, near, cable.wait_until_released)
             upstream.join()
 
 
-def _pump(source: socket.socket, sink: socket.socket) -> None:
+def _at_once() -> None:
+    """Nothing is held."""
+
+
+def _pump(source: socket.socket, sink: socket.socket, may_pass: Callable[[], object]) -> None:
     """Copy until either side ends, then end both: a half of a connection is of no use to HTTP."""
     with suppress(OSError):  # cut, or reset by a peer: the end that a relay is for
         while piece := source.recv(PIECE_BYTES):
+            may_pass()
             sink.sendall(piece)
+    may_pass()  # the end of an answer is part of it
     for end in (source, sink):
         with suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)
@@ -77,5 +97,6 @@ def plugged_in(target: str) -> Iterator[Cable]:
             yield cable
         finally:
             cable.shutdown()
+            cable.release()
             cable.cut()
             thread.join()

@@ -43,6 +43,7 @@ class Emulator:
     process: subprocess.Popen[str]
     rest_url: str
     realtime_url: str
+    modal_url: str
     state: Path
     api_key: str = API_KEY
 
@@ -52,12 +53,29 @@ class Emulator:
         return found
 
     def billing(self) -> dict[str, int]:
-        """Characters, clones and designs billed."""
+        """Characters, clones and designs billed; jobs and designs at Modal."""
         bill: dict[str, int] = self._control("GET", "billing").json()
         return bill
 
+    def creates(self) -> list[dict[str, str]]:
+        """The billed creations: preferred_name, kind, voice; also of voices that were deleted since."""
+        created: list[dict[str, str]] = self._control("GET", "creates").json()
+        return created
+
+    def modal_jobs(self) -> list[dict[str, Any]]:
+        """Every job at Modal, oldest first, without its text."""
+        jobs: list[dict[str, Any]] = self._control("GET", "modal").json()
+        return jobs
+
+    def modal_endpoints(self, flavour: str = "modal") -> dict[str, str]:
+        """The gateway's settings for this Modal; the other flavour is "modal-lenient"."""
+        base = f"{self.rest_url}/{flavour}"
+        jobs = {f"MODAL_JOB_{name.upper()}": f"{base}/{name}" for name in ("submit", "status", "result", "cancel")}
+        return {**jobs, "MODAL_ENDPOINT_VOICE_DESIGN": f"{base}/design"}
+
     def order_faults(self, voice: str, *faults: str, times: int | None = None) -> None:
-        """Make the next sessions of `voice` ("*": any; "customization": REST calls) go wrong."""
+        """Make the next sessions of `voice` ("*": any) go wrong, or the next REST calls of "customization", "modal",
+        or one endpoint: "customization:create", "modal:result"."""
         self._control("PUT", "faults", {"voice": voice, "faults": faults, "times": times})
 
     def clear_faults(self) -> None:
@@ -114,7 +132,7 @@ def start_emulator(state: Path, options: Sequence[str] = FAST) -> Iterator[Emula
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             ready = _ready_line(process)
-            yield Emulator(process, ready["rest_url"], ready["realtime_url"], state)
+            yield Emulator(process, ready["rest_url"], ready["realtime_url"], ready["modal_url"], state)
         finally:
             process.terminate()
             try:

@@ -18,11 +18,14 @@ from starlette.types import ASGIApp
 
 from gateway.app import create_app
 from gateway.auth import Authenticator, mint_token
+from gateway.modal import ModalJobs
 from gateway.persister import Persister
+from gateway.providers import open_customization, open_modal
 from gateway.providers.base import Clearance, Outcome, Sink, Utterance
 from gateway.services import Services
 from gateway.settings import load_settings
 from gateway.signing import Signer
+from gateway.studio import Recordings, open_studio
 from gateway.supervisor import Supervisor
 from gateway.tracing import Trace
 from protocol.errors import Fault, ProviderFailure
@@ -186,17 +189,22 @@ async def open_gateway(database: TestDatabase, folder: Path, **environment: str)
     )
     stage = Stage()
     objects = ObjectStore.open(settings.objects_url)
+    signer = Signer(settings.signing_secret)
     async with (
         Database.open(settings.database_url, max_connections=4) as pool,
-        Supervisor(stage, Persister(pool, objects, provider=settings.provider_mode.value), max_running=8) as supervisor,
+        open_modal(settings) as modal,
+        open_customization(settings) as customization,
+        Supervisor(stage, Persister(pool, objects, provider="qwen"), max_running=8) as supervisor,
     ):
         services = Services(
             settings=settings,
             database=pool,
             objects=objects,
             authenticator=Authenticator(settings),
-            signer=Signer(settings.signing_secret),
+            signer=signer,
             supervisor=supervisor,
+            jobs=ModalJobs(settings, pool, objects, modal, supervisor),
+            studio=open_studio(settings, pool, Recordings(objects, settings, signer), customization, stage, supervisor),
             not_ready_reason=lambda: None,
         )
         yield Gateway(create_app(services), services, stage, database)

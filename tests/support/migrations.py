@@ -25,7 +25,12 @@ ANSWER_SECONDS = 30.0
 
 def catalogue(database: TestDatabase, *options: str) -> str:
     """The whole schema as SQL, grants and comments included, without pg_dump's random guard word."""
-    command = [str(programs() / "pg_dump"), "--schema-only", *options, database.admin_url]
+    return catalogue_of(database.admin_url, *options)
+
+
+def catalogue_of(admin_url: str, *options: str) -> str:
+    """As `catalogue`, of any database."""
+    command = [str(programs() / "pg_dump"), "--schema-only", *options, admin_url]
     dump = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
     return re.sub(r"^\\(un)?restrict .*$", "", dump, flags=re.MULTILINE)
 

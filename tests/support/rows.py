@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 from uuid import UUID, uuid4
 
-from schema.records import Completion, NewGeneration, NewVoice, Provider
+from schema.records import Completion, Created, NewCreate, NewGeneration, NewVoice, Provider, VoiceKind
 
 
 def new_voice(owner: UUID, name: str = "Ada", source: Literal["uploaded", "designed"] = "uploaded") -> NewVoice:
@@ -65,4 +65,30 @@ def completion(new: NewGeneration) -> Completion:
         first_audio_seconds=0.25,
         provider_metadata={"session_id": "sess_1"},
         timings=[{"step": "persist", "start_ms": 1.0, "duration_ms": 2.0, "outcome": "completed"}],
+    )
+
+
+def new_create(owner: UUID, kind: VoiceKind = "vd", create_id: UUID | None = None) -> NewCreate:
+    """A billable create: of a preview, unless it is of a clone."""
+    return NewCreate(
+        id=create_id or uuid4(),
+        user_id=owner,
+        kind=kind,
+        region="intl",
+        target_model=f"qwen3-tts-{kind}-realtime-2026-01-15",
+        request={"text": "Hello.", "language": "English", "instruct": "Calm."} if kind == "vd" else {},
+    )
+
+
+def created(new: NewCreate, digest: str = "ab" * 32) -> Created:
+    """What the provider made of it; `digest` is of the preview's audio, which a clone has none of."""
+    design = new.kind == "vd"
+    return Created(
+        id=new.id,
+        provider_voice_id=f"qwen-tts-{new.kind}-{new.id}",
+        target_model=new.target_model,
+        request_id="req-1",
+        warnings=["fallback_mode"],
+        preview_object_key=f"{new.user_id}/preview_{new.id}.wav" if design else None,
+        preview_sha256=digest if design else None,
     )

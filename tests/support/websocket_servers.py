@@ -12,7 +12,7 @@ import queue
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -26,10 +26,15 @@ from websockets.exceptions import ConnectionClosed as WebsocketsClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
+from gateway.transports import Keepalive
+
 ENDED_SECONDS = 20
 """Longest wait for the server to notice the end of a connection; reached only by a failing test."""
 
 NO_CLOSE_FRAME = 1006
+
+QUIET = Keepalive(interval=60, timeout=60)
+"""No ping within a test."""
 
 
 class PeerGone(Exception):
@@ -129,6 +134,10 @@ class _WebsocketsPeer:
 
     def cut(self) -> None:
         self._connection.close_socket()
+
+
+Serve = Callable[..., AbstractContextManager[ScriptedServer]]
+"""`websockets_server` or `trio_server`."""
 
 
 @contextmanager

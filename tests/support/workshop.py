@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -178,19 +178,9 @@ class Workshop:
         finally:
             await connection.close()
 
-    @asynccontextmanager
-    async def database_away(self) -> AsyncIterator[None]:
+    def database_away(self) -> AbstractAsyncContextManager[None]:
         """The gateway's login gets no connection in the body."""
-        limit = "alter database {} connection limit {}"
-        cut = "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() "
-        connection = await asyncpg.connect(self.database.admin_url)
-        try:
-            await connection.execute(limit.format(self.database.name, 0))
-            await connection.execute(cut + "and pid <> pg_backend_pid()")
-            yield
-        finally:
-            await connection.execute(limit.format(self.database.name, -1))
-            await connection.close()
+        return cut_off(self.database)
 
     @asynccontextmanager
     async def store_away(self) -> AsyncIterator[None]:
@@ -220,6 +210,21 @@ def order_for(owner: UUID, voice_id: UUID, task_type: TaskType = "generate_strea
         utterance=Utterance(text="Good morning.", voice="qwen-tts-vc-ada", model="a-model", language="English"),
         metadata={"text_length": 13},
     )
+
+
+@asynccontextmanager
+async def cut_off(database: TestDatabase) -> AsyncIterator[None]:
+    """No login but the superuser's gets a connection to the database in the body."""
+    limit = "alter database {} connection limit {}"
+    cut = "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() "
+    connection = await asyncpg.connect(database.admin_url)
+    try:
+        await connection.execute(limit.format(database.name, 0))
+        await connection.execute(cut + "and pid <> pg_backend_pid()")
+        yield
+    finally:
+        await connection.execute(limit.format(database.name, -1))
+        await connection.close()
 
 
 @asynccontextmanager

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -11,13 +11,12 @@ import pytest
 from gateway.providers.attempts import RetryPolicy
 from gateway.providers.deadlines import Deadlines
 from gateway.providers.qwen_realtime import QwenAccount, QwenOptions, QwenRealtime, open_qwen_realtime
-from gateway.transports import Connect, Keepalive, asyncio_websocket, trio_websocket
+from gateway.transports import Connect
 from tests.support.backends import BACKENDS
-from tests.support.websocket_servers import ScriptedServer, trio_server, websockets_server
+from tests.support.websocket_servers import QUIET, Serve
 
-Serve = Callable[..., AbstractContextManager[ScriptedServer]]
+__all__ = ["PATIENT", "QUIET", "Serve"]
 
-QUIET = Keepalive(interval=60, timeout=60)
 PATIENT = Deadlines(connect=20, first_audio=30, delta_gap=30, session=50)
 """Longer than any test: what is tested ends by itself."""
 
@@ -25,16 +24,6 @@ PATIENT = Deadlines(connect=20, first_audio=30, delta_gap=30, session=50)
 @pytest.fixture(params=BACKENDS, ids=lambda backend: backend[0])
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
     return request.param
-
-
-@pytest.fixture
-def connect(anyio_backend_name: str) -> Connect:
-    return asyncio_websocket.connect if anyio_backend_name == "asyncio" else trio_websocket.connect
-
-
-@pytest.fixture
-def serve(anyio_backend_name: str) -> Serve:
-    return trio_server if anyio_backend_name == "asyncio" else websockets_server
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from uuid import UUID
 
 import pytest
 
+from gateway.providers import qwen_customization
 from gateway.providers.attempts import RetryPolicy
 from gateway.providers.qwen_customization import (
     PATH,
@@ -116,7 +117,7 @@ async def driver(url: str, **changes: Any) -> AsyncIterator[QwenCustomization]:
         customization_models={VoiceKind.CLONED: "enroll", VoiceKind.DESIGNED: "design"},
         target_models={VoiceKind.CLONED: VC_MODEL, VoiceKind.DESIGNED: VD_MODEL},
         retries=RetryPolicy(first_pause=0.001),
-        **changes,
+        **{"settle_seconds": 0.0, **changes},
     )
     async with open_qwen_customization(options) as opened:
         yield opened
@@ -247,7 +248,7 @@ async def test_an_unknown_outcome_is_looked_up_and_found(anyio_backend: Any, ans
 async def test_an_unknown_outcome_without_a_trace_stays_ambiguous(
     anyio_backend: Any, answer: Answer, fault: Fault
 ) -> None:
-    with rest(answer, listed("other", voice_id()[:-10], target_model="another-model")) as vendor:
+    with rest(answer, listed("other", voice_id("somebodyelsesvo"))) as vendor:
         async with driver(vendor.url, create_seconds=0.5 if answer.hang else 90) as customization:
             with pytest.raises(AmbiguousCreate) as caught:
                 await clone(customization)
@@ -262,6 +263,47 @@ async def test_it_stays_ambiguous_when_the_list_cannot_be_had(anyio_backend: Any
             with pytest.raises(AmbiguousCreate):
                 await clone(customization)
     assert vendor.actions == ["create", "list", "list", "list"]
+
+
+@pytest.fixture
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qwen_customization, "FIRST_LOOK_AGAIN_SECONDS", 0.01)
+
+
+@pytest.mark.usefixtures("_soon")
+async def test_a_create_that_nobody_answered_may_still_be_under_way(anyio_backend: Any) -> None:
+    with rest(Answer(cut=True), listed(), refused(401, "InvalidApiKey"), listed(voice_id())) as vendor:
+        async with driver(vendor.url, settle_seconds=30.0) as customization:
+            voice = await clone(customization)
+    assert voice.voice == voice_id()
+    assert vendor.actions == ["create", "list", "list", "list"]
+
+
+@pytest.mark.usefixtures("_soon")
+async def test_but_it_is_not_looked_for_for_ever(anyio_backend: Any) -> None:
+    with rest(Answer(cut=True), *[listed()] * 20) as vendor:
+        async with driver(vendor.url, settle_seconds=0.1) as customization:
+            with pytest.raises(AmbiguousCreate):
+                await clone(customization)
+    assert 2 <= vendor.actions.count("list") <= 4, "pauses of 10, 20, 40 ms"
+    assert vendor.actions.count("create") == 1
+
+
+@pytest.mark.usefixtures("_soon")
+async def test_a_server_that_answered_has_ended_its_work(anyio_backend: Any) -> None:
+    with rest(refused(500, "InternalError"), listed(), listed(voice_id())) as vendor:
+        async with driver(vendor.url, settle_seconds=30.0) as customization:
+            with pytest.raises(AmbiguousCreate):
+                await clone(customization)
+    assert vendor.actions == ["create", "list"]
+
+
+async def test_a_voice_is_found_though_the_pinned_model_changed(anyio_backend: Any) -> None:
+    with rest(listed(voice_id(), target_model="the-pin-before")) as vendor:
+        async with driver(vendor.url) as customization:
+            found = await customization.find_created(VoiceKind.CLONED, OWNER)
+    assert found is not None
+    assert found.target_model == "the-pin-before"
 
 
 async def test_a_create_that_was_never_sent_is_not_ambiguous(anyio_backend: Any) -> None:

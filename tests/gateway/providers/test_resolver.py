@@ -6,13 +6,16 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from gateway.providers import open_customization, open_provider
+from gateway.providers import open_customization, open_modal, open_provider
 from gateway.providers.base import Utterance
 from gateway.providers.qwen_customization import QwenCustomization
 from gateway.settings import Settings, load_settings
 from gateway.tracing import Trace
 from gateway.transports import Connect
+from protocol.errors import ProviderFailure
+from protocol.modal import DesignVoice, JobState, SubmitJob
 from tests.gateway.providers.conftest import Serve
+from tests.support.modal_server import JOB, WAV, Reply, modal_server
 from tests.support.qwen_dialogue import AUDIO, speaks
 from tests.support.qwen_take import Take
 
@@ -45,14 +48,23 @@ async def test_qwen_mode_speaks_with_the_settings_of_the_account(connect: Connec
     assert bytes(take.audio) == AUDIO
 
 
-async def test_modal_mode_says_that_it_is_not_available_yet(connect: Connect) -> None:
-    take = Take()
-    async with open_provider(settings("modal"), connect) as provider:
-        with pytest.raises(NotImplementedError, match="not available yet"):
-            await provider.speak(
-                UTTERANCE, take, Trace(), clearance=anyio.lowlevel.checkpoint, on_status=take.statuses.append
-            )
-    assert take.audio == b""
+@pytest.mark.parametrize("mode", ["modal", "qwen"])
+async def test_modal_is_there_in_both_modes_with_its_own_addresses(mode: str) -> None:
+    """Work already begun belongs to the provider on its row (product decision 1)."""
+    with modal_server() as server:
+        async with open_modal(settings(mode, **server.environment(), UTTER_MODAL_STATUS_SECONDS="0.2")) as modal:
+            assert await modal.submit(SubmitJob("Hi.", "Auto", b"RIFF", "Hi.")) == JOB
+            assert (await modal.status(JOB)).state is JobState.READY
+            assert await modal.cancel(JOB)
+            assert await modal.design(DesignVoice("Hi.", "Auto", "Calm.")) == WAV
+            server.order("status", Reply(held=True))
+            with pytest.raises(ProviderFailure, match="answer_timeout"):
+                await modal.status(JOB)
+
+
+async def test_modal_without_addresses() -> None:
+    async with open_modal(settings("modal")) as modal:
+        assert not modal.knows_jobs
 
 
 async def test_customization_opens_from_settings(connect: Connect) -> None:

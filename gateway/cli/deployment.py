@@ -1,0 +1,72 @@
+"""Which deployment an operator's command works on: that of the environment, or `utter dev` on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from gateway.cli.target import fail
+
+if TYPE_CHECKING:  # they bring the whole gateway along
+    from gateway.settings import Settings
+
+DEPLOYMENT = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Work on the `utter dev` that runs there, not on the environment's settings."),
+]
+AS_JSON = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+
+T = TypeVar("T")
+
+
+def find_settings(data_dir: Path | None) -> Settings:
+    """The settings of the environment; those of `utter dev` with `data_dir`, or where nothing says UTTER_ENV.
+
+    Ends the command with words when neither can be used. Logs go to standard error from now on.
+    """
+    from gateway.data_dir import DEFAULT_DATA_DIR
+    from gateway.logs import configure_logging
+    from gateway.settings import SettingsError, load_settings
+
+    try:
+        if data_dir is None and os.environ.get("UTTER_ENV", "").strip():
+            settings = load_settings(os.environ)
+        else:
+            settings = load_settings(_local(data_dir or DEFAULT_DATA_DIR))
+    except SettingsError as error:
+        fail("\n".join(error.problems))
+    configure_logging(settings)
+    return settings
+
+
+def run(work: Callable[[Settings], Awaitable[T]], settings: Settings) -> T:
+    """What `work` gives. Ends the command with words for an operator when the provider or the database fails it."""
+    import anyio
+
+    from protocol.errors import ProviderFailure
+    from storage.errors import StorageError
+
+    try:
+        return anyio.run(work, settings)
+    except ProviderFailure as failure:
+        fail(f"The speech provider failed ({failure.fault.value}). {failure.fault.facts.remedy}")
+    except StorageError as error:
+        fail(f"The database failed: {error}. Check DATABASE_URL, and that `utter migrate` has run.")
+
+
+def _local(data_dir: Path) -> dict[str, str]:
+    """The environment that `utter dev` made for itself, with its administrator's login."""
+    from gateway.data_dir import DataDir
+    from gateway.dev import environment
+    from gateway.emulator_process import EmulatorAddress
+
+    home = DataDir(data_dir)
+    record = home.running_record()
+    if record is None:
+        fail(f"No `utter dev` runs in {data_dir}. Start it, or set UTTER_ENV and the settings of a deployment.")
+    address = EmulatorAddress(record.emulator_rest_url, record.emulator_realtime_url, record.emulator_modal_url)
+    return environment(os.environ, home, home.secrets(), 0, address, record.admin_url)
