@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 FUZZ_CASES ?= 5000
 PIP := $(BIN)/pip --disable-pip-version-check --no-input
 
-.PHONY: help setup run test check style types imports fast full mutants fuzz report lock clean
+.PHONY: help setup run test check style types imports fast full history mutants fuzz report lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -32,13 +32,17 @@ imports:
 	$(BIN)/lint-imports
 
 fast:
-	$(BIN)/pytest -q -m "not slow and not integration and not browser"
+	$(BIN)/pytest -q -m "not slow and not integration and not browser" \
+	    --ignore=tests/acceptance --ignore=tests/browser --ignore=tests/contract  # only slow ones, slow to collect
 
 full:
-	$(BIN)/pytest
+	$(BIN)/pytest --ignore=tests/gateway/history/test_task_history.py
 
 mutants: $(VENV)/.ready-test  ## break protocol/ in 650 ways and see that the tests notice; a quarter of an hour
 	$(BIN)/python -m tests.mutants
+
+history: $(VENV)/.ready-test  ## made-up histories of tasks at two gateways; UTTER_HISTORY_EXAMPLES=150 for a long run
+	$(BIN)/pytest -q tests/gateway/history
 
 fuzz: $(VENV)/.ready-test  ## made-up requests in both modes, FUZZ_CASES=5000 in each; UTTER_FUZZ_SEED repeats a run
 	UTTER_FUZZ_CASES=$(FUZZ_CASES) $(BIN)/pytest -q -s tests/contract/test_fuzz.py

@@ -20,7 +20,7 @@ async def set_job(tx: Transaction, task_id: UUID, job_id: str) -> bool:
 
 
 async def count_poll(tx: Transaction, task_id: UUID) -> int | None:
-    """One more poll of a client's (contract 2.4). The new count, None for a task that failed, was cancelled or is gone.
+    """One more poll of a client's (contract 2.4). The new count, None for a task that was cancelled or is gone.
 
     At Modal both counters go up, since `provider_poll_count` repeats `modal_poll_count` (product section 7).
     """

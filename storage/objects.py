@@ -220,15 +220,18 @@ class ObjectStore:
         # Asked first as well: an S3 that ignores the condition would overwrite without a word.
         if not overwrite and await self._head(target) is not None:
             raise ObjectExists(f"there is a {target.path} already")
-        with self._bounded(self._write_seconds), never_missing():
-            await obstore.put_async(
-                target.place.store,
-                target.path,
-                content,
-                attributes=target.attributes,
-                mode="overwrite" if overwrite else "create",
-                use_multipart=False,
-            )
+        # A thread writes the local file, and goes on when nobody waits for it: a delete that follows a cancelled put
+        # must not come before the file does.
+        with anyio.CancelScope(shield=isinstance(target.place.store, LocalStore)):
+            with self._bounded(self._write_seconds), never_missing():
+                await obstore.put_async(
+                    target.place.store,
+                    target.path,
+                    content,
+                    attributes=target.attributes,
+                    mode="overwrite" if overwrite else "create",
+                    use_multipart=False,
+                )
         return len(content)
 
     @contextmanager

@@ -210,7 +210,7 @@ language sql security definer set search_path = '' as $$
   update public.tasks
   set provider_poll_count = provider_poll_count + 1,
     modal_poll_count = modal_poll_count + case when provider = 'modal' then 1 else 0 end
-  where id = p_task_id and status in ('pending', 'processing', 'completed')
+  where id = p_task_id and status in ('pending', 'processing', 'completed', 'failed')
   returning case when provider = 'modal' then modal_poll_count else provider_poll_count end
 $$;
 comment on function utter.count_poll(uuid) is 'How often a client has asked for the task, this time included.';

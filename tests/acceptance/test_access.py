@@ -40,32 +40,54 @@ ROUTES = {
     ("GET", "/ready"): Access.PUBLIC,
     ("GET", "/languages"): Access.PUBLIC,
     ("GET", "/me"): Access.ANSWERS_ANYBODY,
+    ("GET", "/openapi.json"): Access.PUBLIC,
+    ("PATCH", "/profile"): Access.SIGNED_IN,
     ("POST", "/transcriptions"): Access.SIGNED_IN,
     ("GET", "/voices"): Access.SIGNED_IN,
     ("GET", "/voices/{voice_id}/preview"): Access.SIGNED_IN,
     ("DELETE", "/voices/{voice_id}"): Access.SIGNED_IN,
+    ("POST", "/voices/{voice_id}/restore"): Access.SIGNED_IN,
+    ("POST", "/voices/{voice_id}/reclone"): Access.SIGNED_IN,
+    ("POST", "/clone/upload-url"): Access.SIGNED_IN,
+    ("POST", "/clone/finalize"): Access.SIGNED_IN,
+    ("POST", "/voices/design/preview"): Access.SIGNED_IN,
+    ("POST", "/voices/design"): Access.SIGNED_IN,
     ("POST", "/generate"): Access.SIGNED_IN,
     ("POST", "/generate/stream"): Access.SIGNED_IN,
     ("GET", "/generations"): Access.SIGNED_IN,
     ("GET", "/generations/{generation_id}/audio"): Access.SIGNED_IN,
     ("GET", "/generations/{generation_id}/stream"): Access.SIGNED_IN,
+    ("POST", "/generations/{generation_id}/regenerate"): Access.SIGNED_IN,
     ("DELETE", "/generations/{generation_id}"): Access.SIGNED_IN,
     ("GET", "/tasks/{task_id}"): Access.SIGNED_IN,
     ("DELETE", "/tasks/{task_id}"): Access.SIGNED_IN,
     ("POST", "/tasks/{task_id}/cancel"): Access.SIGNED_IN,
     ("GET", "/objects/{bucket}/{key:path}"): Access.SIGNED_LINK,
+    ("PUT", "/objects/{bucket}/{key:path}"): Access.SIGNED_LINK,
     ("POST", "/dev/token"): Access.THIS_MACHINE,
 }
 
-BESIDE_THE_API = {*PAGES, "/web", "/{path:path}"}
+BESIDE_THE_API = {*PAGES, "/docs", "/web", "/{path:path}"}
 """The page, its files, and the answer for everything else."""
 
 SIGNED_IN = [route for route, access in ROUTES.items() if access is Access.SIGNED_IN]
 PUBLIC = [route for route, access in ROUTES.items() if access is Access.PUBLIC]
 OF_A_ROW = [route for route in SIGNED_IN if "{" in route[1]]
 
-OF_NO_ROW = {("POST", "/transcriptions")}
-"""Signed in by a good token alone: without a row to look at, a deleted user is not noticed."""
+OF_NO_ROW = {("POST", "/transcriptions"), ("POST", "/clone/upload-url"), ("POST", "/voices/design")}
+"""Signed in by a good token alone: without a row to look at, a deleted user is not noticed. (A design's form is read
+before the rows are, and here there is none.)"""
+
+BODY = {
+    "voice_id": "6f1d2b3c-0000-4000-8000-000000000001",
+    "name": "Ada",
+    "text": "Good morning.",
+    "language": "English",
+    "transcript": "Good morning.",
+    "instruct": "Calm.",
+    "display_name": "Ada",
+}
+"""Good for every route that takes JSON: fields that a route does not know are ignored."""
 
 DELETED_USER = "a user that does not exist"
 
@@ -147,7 +169,7 @@ def test_who_is_not_signed_in_gets_401(
     http: httpx.Client, refused: dict[str, str | None], client: Client, route: tuple[str, str]
 ) -> None:
     method, template = route
-    body = client.body("Good morning.") if method == "POST" else None
+    body = {**BODY, **client.body("Good morning.")} if method in ("POST", "PATCH") else None
     for mount in ROUTE_PREFIXES:
         for what, authorization in refused.items():
             if what == DELETED_USER and route in OF_NO_ROW:
@@ -264,7 +286,7 @@ def test_addresses_are_exact(client: Client, route: tuple[str, str]) -> None:
         if ROUTES[route] is not Access.SIGNED_LINK:  # there the slash is part of the key, and the link not signed
             slashed = client.http.request(method, f"{path}/")
             assert (slashed.status_code, set(slashed.json())) == (404, {"detail"})
-        unused = client.http.request("PATCH", path)
+        unused = client.http.request("TRACE", path)
         assert (unused.status_code, set(unused.json())) == (404, {"detail"})
 
 

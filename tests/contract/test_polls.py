@@ -30,6 +30,14 @@ def voice(world: World, owner: User) -> str:
     return Voice().make(world, owner, {})
 
 
+@pytest.fixture(scope="module")
+def lenient(worlds: Callable[[str], World]) -> Iterator[Beside]:
+    """A gateway that speaks to Modal's lenient flavour."""
+    world = worlds("modal")
+    with beside(world, **modal_endpoints(world, "modal-lenient")) as server:
+        yield server
+
+
 def assert_for_people(text: str) -> None:
     assert not [word for word in VENDOR_WORDS if word in text.lower()], text
 
@@ -131,15 +139,9 @@ class TestGenerate:
 class TestLenientFlavour:
     """The other shape of the same five endpoints (4.4): elapsed times, 404 for an unknown job."""
 
-    @pytest.fixture(scope="class")
-    def server(self, worlds: Callable[[str], World]) -> Iterator[Beside]:
-        world = worlds("modal")
-        with beside(world, **modal_endpoints(world, "modal-lenient")) as server:
-            yield server
-
     @pytest.fixture
-    def spa(self, world: World, owner: User, server: Beside) -> Spa:
-        return Spa(world, owner, server.http)
+    def spa(self, world: World, owner: User, lenient: Beside) -> Spa:
+        return Spa(world, owner, lenient.http)
 
     def test_a_generation(self, spa: Spa, voice: str) -> None:
         looks = spa.watch(spa.generate(voice)["task_id"])

@@ -123,6 +123,7 @@ class TestMigrate:
         assert "hunter2" not in said
 
 
+@pytest.mark.slow
 class TestServe:
     def test_it_does_not_start_without_an_environment(self) -> None:
         said = refusal(utter_alone("serve", environment={**STAGING, "UTTER_ENV": ""}))

@@ -31,7 +31,7 @@ from tests.support.websocket_servers import (
     ended,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 @pytest.fixture(params=BACKENDS, ids=lambda backend: backend[0])

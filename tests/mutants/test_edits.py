@@ -5,8 +5,12 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import pytest
+
 from protocol import state
 from tests.mutants.edits import TABLES, mutants
+
+pytestmark = pytest.mark.slow
 
 PACKAGE = Path(state.__file__).parent
 ALL = list(mutants(PACKAGE))

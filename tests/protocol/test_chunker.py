@@ -243,6 +243,7 @@ class TestBounds:
         assert most <= MAX_PIECE_CHARS + 2 or regex.fullmatch(r"\X", text * 3)
         assert most <= MAX_CLUSTER_CHARS + 1
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("unit", ["a", "\u0351", "🇩", " ", "\n", "a, ", "A. ", "!", "“", '"', "क्", "👨\u200d"])
     @pytest.mark.parametrize("portion", [1, 7, 100_000])
     def test_work_grows_with_the_text_not_with_its_square(

@@ -91,10 +91,10 @@ class TestPolls:
         row = await task_of(opened, owner, new.task_id)
         assert (row.modal_poll_count, row.provider_poll_count) == (MANY, MANY)
 
-    async def test_a_failed_task_is_not_counted_any_more(self, opened: Database, owner: UUID) -> None:
+    async def test_a_cancelled_task_is_not_counted_any_more(self, opened: Database, owner: UUID) -> None:
         new = await start(opened, owner)
         async with opened.as_service() as tx:
-            await generations.fail_generation(tx, new.generation_id, new.task_id, "It failed.")
+            await generations.cancel_generation(tx, new.generation_id, new.task_id)
             assert await jobs.count_poll(tx, new.task_id) is None
 
     async def test_a_completed_one_still_is_for_its_first_poll_may_come_late(

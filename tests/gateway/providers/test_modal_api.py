@@ -18,7 +18,7 @@ from protocol.modal import DesignVoice, JobState, ResultNotReady, SubmitJob
 from tests.support.backends import BACKENDS
 from tests.support.modal_server import JOB, RUNNING, WAV, ModalServer, Reply, modal_server
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 FAST = RetryPolicy(first_pause=0.001)
 PATIENT = ModalDeadlines()

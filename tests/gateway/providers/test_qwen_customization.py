@@ -29,7 +29,7 @@ from protocol.customization import PAGE_SIZE, AudioSource, data_url, preferred_n
 from protocol.customization_answers import MAX_ANSWER_BYTES
 from protocol.errors import Fault, ProviderFailure
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 OWNER = UUID("6f1c1d5e-0f3b-4b57-9a8d-0e7a51c0ffee")
 NAME = preferred_name(OWNER)

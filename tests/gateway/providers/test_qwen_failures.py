@@ -28,7 +28,7 @@ from tests.support.websocket_servers import (
     Script,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 # ------------------------------------------------------------------------------------------------- what goes wrong

@@ -18,7 +18,7 @@ from tests.support.qwen_dialogue import cuts_at_once, drips_for_ever, stalls_bef
 from tests.support.qwen_take import Take, failure_of
 from tests.support.websocket_servers import NO_CLOSE_FRAME, Peer, Script, ScriptedServer, ended
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 async def test_nobody_listening_is_unreachable(provider: Any) -> None:
