@@ -18,7 +18,7 @@ import psutil
 
 from gateway.app import create_app
 from gateway.data_dir import Child, DataDir, RunRecord, Secrets
-from gateway.demo import DEMO_USER, prepare_rows, prepare_voices
+from gateway.demo import DEMO_USER, DemoFailed, prepare_rows, prepare_voices
 from gateway.emulator_process import ChildDied, Emulator, EmulatorAddress, open_emulator
 from gateway.greeting import greeting
 from gateway.logs import configure_logging
@@ -32,6 +32,9 @@ from storage.migrate import migrate
 
 LEFTOVER_SECONDS = 5.0
 """How long a left-over process may take to end before it is killed."""
+
+SIGNAL_SECONDS = 0.5
+"""A signal to the whole group of processes has reached all of them by then."""
 
 WATCH_SECONDS = 1.0
 """Between two looks at whether PostgreSQL is still there."""
@@ -123,7 +126,12 @@ async def _serve(home: DataDir, parts: Parts, stop: Shutdown, say: Callable[[str
 
         async def listening(base_url: str) -> None:
             home.write_record(_record(base_url, parts))
-            await prepare_voices(services)
+            try:
+                await prepare_voices(services)
+            except DemoFailed:
+                if await _is_stopping(stop):
+                    return
+                raise
             waiting.clear()
             say(greeting(base_url, home.path, services.settings.provider_mode))
 
@@ -132,6 +140,15 @@ async def _serve(home: DataDir, parts: Parts, stop: Shutdown, say: Callable[[str
             tasks.start_soon(_watch, parts.postgres)
             await serve(create_app(services), parts.settings, services.supervisor, stop=stop, on_listening=listening)
             tasks.cancel_scope.cancel()
+
+
+async def _is_stopping(stop: Shutdown) -> bool:
+    """Whether what failed was part of being stopped: Ctrl-C reaches a new child too, until it has a session of its own,
+    and the child's end may be noticed before our own signal."""
+    with anyio.move_on_after(SIGNAL_SECONDS):
+        await stop.requested()
+        return True
+    return False
 
 
 async def _watch(postgres: EmbeddedPostgres) -> None:

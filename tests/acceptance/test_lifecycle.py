@@ -143,7 +143,8 @@ def test_a_signal_during_the_start_ends_it_in_order(data_dir: Path, moment: Call
     until(lambda: moment(data_dir) or None)
     members = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGINT)
-    ends(process, 0)
+    status = process.wait(STOP_SECONDS)
+    assert status == 0, (data_dir / LOG).read_text()
     _, alive = psutil.wait_procs(members, timeout=STOP_SECONDS)
     assert not alive
     assert "Traceback" not in (data_dir / LOG).read_text()
