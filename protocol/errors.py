@@ -59,6 +59,7 @@ class Fault(Enum):
     CONTENT_REFUSED = "content_refused"
     RECORDING_UNUSABLE = "recording_unusable"
     VOICE_UNKNOWN = "voice_unknown"
+    VOICE_MISMATCH = "voice_mismatch"
     KEY_REFUSED = "key_refused"
     ACCESS_DENIED = "access_denied"
     ACCOUNT_ARREARS = "account_arrears"
@@ -122,7 +123,15 @@ FAULT_FACTS: dict[Fault, FaultFacts] = {
         409,
         False,
         "The speech service no longer knows this voice. Please clone or design it again.",
-        "Voice deleted, expired after a year unused, of another account or region, or made for another model.",
+        "The vendor has no such voice: deleted, expired after a year unused, or of another account or region.",
+    ),
+    Fault.VOICE_MISMATCH: FaultFacts(
+        Category.VALIDATION,
+        409,
+        False,
+        "The speech service cannot use this voice any more. Please clone or design it again.",
+        "The vendor refused the voice for this model. It speaks only with the target_model it was made with: compare "
+        "provider_model and provider_region of its row with the session's. It may also be gone.",
     ),
     Fault.KEY_REFUSED: FaultFacts(
         Category.PROVIDER_REJECTED,

@@ -68,8 +68,8 @@ _BY_MESSAGE: tuple[tuple[str, Fault], ...] = (
     ("account is in good standing", Fault.ACCOUNT_ARREARS),
     ("voice storage limit exceeded", Fault.VOICE_QUOTA),
     ("voice limit exceeded", Fault.VOICE_QUOTA),
-    ("the requested voice", Fault.VOICE_UNKNOWN),
-    ("engine return error code: 4", Fault.VOICE_UNKNOWN),
+    ("the requested voice", Fault.VOICE_MISMATCH),
+    ("engine return error code: 4", Fault.VOICE_MISMATCH),
     ("request timeout", Fault.SESSION_EXPIRED),
     ("session_expired", Fault.SESSION_EXPIRED),
 )

@@ -13,6 +13,7 @@ from bench.emulator.faults import ANY_VOICE, SCENARIOS, Fault, UnknownFault, par
 from bench.emulator.modal import ENDPOINTS, MODAL
 from bench.emulator.modal_jobs import Job
 from bench.emulator.realtime import UPGRADE_FAULTS
+from bench.emulator.script import ScriptOrder
 from bench.emulator.studio import Studio
 
 CUSTOMIZATION_KEYS = (CUSTOMIZATION, *(f"{CUSTOMIZATION}:{action}" for action in ACTIONS))
@@ -75,6 +76,25 @@ def control_routes(studio: Studio) -> list[Route]:
         Route("/_emulator/faults", list_faults),
         Route("/_emulator/faults", order_faults, methods=["PUT"]),
         Route("/_emulator/faults", clear_faults, methods=["DELETE"]),
+        *_script_routes(studio),
+    ]
+
+
+def _script_routes(studio: Studio) -> list[Route]:
+    async def order_script(request: Request) -> Response:
+        try:
+            studio.scripts.order(msgspec.json.decode(await request.body(), type=ScriptOrder))
+        except msgspec.DecodeError as unreadable:
+            return json_answer({"detail": str(unreadable)}, 400)
+        return Response(status_code=204)
+
+    async def clear_script(_request: Request) -> Response:
+        studio.scripts.clear()
+        return Response(status_code=204)
+
+    return [
+        Route("/_emulator/script", order_script, methods=["PUT"]),
+        Route("/_emulator/script", clear_script, methods=["DELETE"]),
     ]
 
 

@@ -27,6 +27,8 @@ class Fault(StrEnum):
     THROTTLED_CLOSE = "throttled_close"
     BAD_VOICE = "bad_voice"
     BAD_VOICE_LATE = "bad_voice_late"
+    VOICE_MISMATCH = "voice_mismatch"
+    VOICE_GONE = "voice_gone"
     ARREARS = "arrears"
     ERROR_EVENT = "error_event"
     ERROR_THEN_CLOSE = "error_then_close"
@@ -93,6 +95,8 @@ SCENARIOS: dict[Fault, Scenario] = {
     Fault.THROTTLED_CLOSE: Scenario("1.8", "The socket closes with a rate-limit reason instead of a response."),
     Fault.BAD_VOICE: Scenario("1.8", "session.update is answered with 'requested voice is not supported'."),
     Fault.BAD_VOICE_LATE: Scenario("1.8", "The same error, but only when the first response should begin."),
+    Fault.VOICE_MISMATCH: Scenario("1.8", "The engine refuses a voice that its model does not have: its code 411."),
+    Fault.VOICE_GONE: Scenario("1.8, 3.4", "session.update is answered with 'voice not found', as REST says it."),
     Fault.ARREARS: Scenario("1.8", "Close 1007 when the first response should begin, without an error event."),
     Fault.ERROR_EVENT: Scenario("1.8", "An internal error event instead of the first delta; the socket stays open."),
     Fault.ERROR_THEN_CLOSE: Scenario("1.8", "An internal error event instead of the first delta, then close 1011."),

@@ -78,8 +78,8 @@ class Line:
         self.closing = False
         """We are closing, or have closed."""
 
-    async def send(self, message: str) -> None:
-        """Send one text frame. Raises `LineEnded`."""
+    async def send(self, message: str | bytes) -> None:
+        """Send one frame, of text or binary. Raises `LineEnded`."""
         try:
             await self._socket.send_message(message)
         except ConnectionClosed as closed:

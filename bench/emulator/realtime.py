@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -12,7 +12,9 @@ import trio
 from trio_websocket import WebSocketRequest
 
 from bench.emulator.faults import ANY_VOICE, FAULT_HEADER, Fault, UnknownFault, parse_faults
-from bench.emulator.line import FaultyStream, Line, open_request
+from bench.emulator.ledger import SessionRecord
+from bench.emulator.line import FaultyStream, Line, LineEnded, open_request
+from bench.emulator.script import Step, follow
 from bench.emulator.session import RealtimeSession
 from bench.emulator.studio import MODELS, Studio
 from bench.emulator.vendor_errors import INVALID_KEY, MODEL_NOT_FOUND, THROTTLED, VendorAnswer, bad_parameter
@@ -45,7 +47,22 @@ async def _serve_request(studio: Studio, request: WebSocketRequest, stream: Faul
     if refusal is not None:
         await _refuse(request, refusal)
         return
-    await RealtimeSession(studio, Line(await request.accept(), stream), model, faults).run()
+    line = Line(await request.accept(), stream)
+    script = studio.scripts.take()
+    if script is None:
+        await RealtimeSession(studio, line, model, faults).run()
+    else:
+        await _follow(studio, script, line, model)
+
+
+async def _follow(studio: Studio, script: Sequence[Step], line: Line, model: str) -> None:
+    record = SessionRecord(session_id="", model=model)
+    studio.ledger.open(record)
+    try:
+        await follow(script, line)
+        record.note("script")
+    except LineEnded:
+        record.note("client_closed")
 
 
 def _refusal(studio: Studio, path: str, authorization: str, model: str, faults: Iterable[Fault]) -> VendorAnswer | None:

@@ -23,6 +23,7 @@ from bench.emulator.modal_jobs import ModalJobs
 from bench.emulator.options import Options, parse
 from bench.emulator.realtime import REALTIME_PATH, serve_connection
 from bench.emulator.rest import make_app
+from bench.emulator.script import ScriptBook
 from bench.emulator.speech import SpeechFailed, open_speech_worker
 from bench.emulator.studio import Studio
 
@@ -54,7 +55,7 @@ async def _run(options: Options) -> None:
     rest = socket.create_server((options.host, options.rest_port), backlog=BACKLOG)
     account = Account(options.state, options.max_voices)
     async with open_speech_worker() as worker, trio.open_nursery() as nursery:
-        studio = Studio(options, account, ModalJobs(options.state), worker, Ledger(), FaultBook())
+        studio = Studio(options, account, ModalJobs(options.state), worker, Ledger(), FaultBook(), ScriptBook())
         await nursery.start(_end_on_signal, nursery.cancel_scope)
         if options.exit_with_parent:
             nursery.start_soon(_end_with_stdin, nursery.cancel_scope)

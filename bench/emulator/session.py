@@ -49,6 +49,9 @@ ID_ALPHABET = string.ascii_letters + string.digits
 ID_CHARS = 21
 """Ids look like nanoid-21 (protocol reference 1.4)."""
 
+ENGINE_REFUSED_VOICE = "CLIENT_ERROR-[qwen-tts:]Engine return error code: 411"
+"""What an older snapshot says of a voice that its model does not have (protocol reference 1.8)."""
+
 SPOKEN_FORMATS = frozenset({"pcm", "wav", "mp3"})
 """Opus is refused: its container is not documented (protocol reference 2)."""
 
@@ -147,14 +150,23 @@ class RealtimeSession:
         self._lose_pongs_if_asked()
         if settings.response_format not in SPOKEN_FORMATS | {UNSET}:
             problem = problem or f"response_format must be one of {', '.join(sorted(SPOKEN_FORMATS))}."
-        if Fault.BAD_VOICE in self._faults or not self._studio.has_voice(voice, self._model):
-            problem = problem or unsupported_voice(voice)
-        if problem:
-            await self._fail("invalid_value", problem)
+        refusal = ("invalid_value", problem) if problem else self._voice_refusal(voice)
+        if refusal is not None:
+            await self._fail(*refusal)
             return
         self._settings = settings
         self._record.voice = voice
         await self._line.send(self._machine.updated())
+
+    def _voice_refusal(self, voice: str) -> tuple[str, str] | None:
+        """Code and words for a voice this session may not have."""
+        if Fault.VOICE_GONE in self._faults:
+            return "VoiceNotFound", f"Voice not found: {voice}"
+        if Fault.VOICE_MISMATCH in self._faults:
+            return "CLIENT_ERROR", ENGINE_REFUSED_VOICE
+        if Fault.BAD_VOICE in self._faults or not self._studio.has_voice(voice, self._model):
+            return "invalid_value", unsupported_voice(voice)
+        return None
 
     def _lose_pongs_if_asked(self) -> None:
         if Fault.NO_PONG in self._faults:

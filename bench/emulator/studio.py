@@ -12,6 +12,7 @@ from bench.emulator.faults import FaultBook
 from bench.emulator.ledger import Ledger
 from bench.emulator.modal_jobs import ModalJobs
 from bench.emulator.options import Options
+from bench.emulator.script import ScriptBook
 from bench.emulator.speech import SpeechWorker
 from bench.emulator.voices import SYSTEM_VOICES, espeak_voice, language_code, timbre_of
 from protocol.events import SessionSettings
@@ -37,6 +38,7 @@ class Studio:
     worker: SpeechWorker
     ledger: Ledger
     faults: FaultBook
+    scripts: ScriptBook
 
     def has_voice(self, voice: str, model: str) -> bool:
         """Whether `model` can speak with `voice`: only the exact model a voice was made for can."""

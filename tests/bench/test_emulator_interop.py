@@ -93,8 +93,10 @@ def test_what_must_not_hurt_does_not(emulator: Emulator, voice: str, faults: str
 @pytest.mark.parametrize(
     ("faults", "fault"),
     [
-        ("bad_voice", Fault.VOICE_UNKNOWN),
-        ("bad_voice_late", Fault.VOICE_UNKNOWN),
+        ("bad_voice", Fault.VOICE_MISMATCH),
+        ("bad_voice_late", Fault.VOICE_MISMATCH),
+        ("voice_mismatch", Fault.VOICE_MISMATCH),
+        ("voice_gone", Fault.VOICE_UNKNOWN),
         ("throttled_event", Fault.RATE_LIMITED),
         ("throttled_close", Fault.RATE_LIMITED),
         ("arrears", Fault.ACCOUNT_ARREARS),

@@ -48,6 +48,7 @@ ONCE_RAISED: list[tuple[Exception, int, str | None]] = [
     (ProviderFailure(Fault.BAD_INPUT), 400, "validation"),
     (ProviderFailure(Fault.RECORDING_UNUSABLE), 400, "validation"),
     (ProviderFailure(Fault.VOICE_UNKNOWN), 409, None),
+    (ProviderFailure(Fault.VOICE_MISMATCH), 409, None),
     (ProviderFailure(Fault.CANCELLED), 409, "cancelled"),
     (ProviderFailure(Fault.KEY_REFUSED), 502, "provider_rejected"),
     (ProviderFailure(Fault.ACCOUNT_ARREARS), 502, "provider_rejected"),

@@ -276,7 +276,7 @@ def test_an_end_before_a_response_is_done() -> None:
     [
         (
             {"error": {"code": "invalid_value", "message": "The requested voice 'x' is not supported."}},
-            Fault.VOICE_UNKNOWN,
+            Fault.VOICE_MISMATCH,
         ),
         ({"error": {"code": "Throttling.RateQuota", "message": "slow down"}}, Fault.RATE_LIMITED),
         ({"error": {"code": "invalid_value", "message": "w", "param": "session.voice"}}, Fault.BAD_INPUT),

@@ -83,7 +83,7 @@ def test_the_allocation_quota_is_split_by_its_message(message: str, fault: Fault
     ],
 )
 def test_a_bad_voice_is_told_by_its_message(message: str) -> None:
-    assert classify(VendorError("invalid_value", message)) is Fault.VOICE_UNKNOWN
+    assert classify(VendorError("invalid_value", message)) is Fault.VOICE_MISMATCH
 
 
 def test_arrears_hide_in_a_close_reason() -> None:

@@ -85,8 +85,10 @@ async def test_everything_the_vendor_spoke_arrives(
 
 
 BEFORE_AUDIO: list[Any] = [
-    ("bad_voice", Fault.VOICE_UNKNOWN),
-    ("bad_voice_late", Fault.VOICE_UNKNOWN),
+    ("bad_voice", Fault.VOICE_MISMATCH),
+    ("bad_voice_late", Fault.VOICE_MISMATCH),
+    ("voice_mismatch", Fault.VOICE_MISMATCH),
+    ("voice_gone", Fault.VOICE_UNKNOWN),
     ("error_event", Fault.OVERLOADED),
     ("error_then_close", Fault.OVERLOADED),
     ("arrears", Fault.ACCOUNT_ARREARS),
@@ -168,7 +170,7 @@ async def test_a_wrong_key_and_a_foreign_voice_are_told_apart(provider: Any, ven
     async with provider(vendor.realtime_url, key=vendor.api_key) as opened:
         with pytest.raises(ProviderFailure) as caught:
             await speak(opened, Take(), voice, model=VD_MODEL)
-    assert caught.value.fault is Fault.VOICE_UNKNOWN
+    assert caught.value.fault is Fault.VOICE_MISMATCH
 
 
 async def test_cancelling_is_seen_by_the_vendor(provider: Any, vendor: Emulator, voice: str) -> None:

@@ -71,7 +71,7 @@ def cuts_before_audio(peer: Peer) -> None:
 BAD_VOICE = "The requested voice 'v' is not supported."
 
 FINAL: list[Any] = [
-    pytest.param(says_error("invalid_value", BAD_VOICE), Fault.VOICE_UNKNOWN, id="bad-voice"),
+    pytest.param(says_error("invalid_value", BAD_VOICE), Fault.VOICE_MISMATCH, id="bad-voice"),
     pytest.param(says_error("Arrearage", "Access denied."), Fault.ACCOUNT_ARREARS, id="arrears-event"),
     pytest.param(says_error("Model.NotExist", "gone"), Fault.MODEL_GONE, id="model-gone"),
     pytest.param(says_error("what_is_this", "?"), Fault.UNKNOWN, id="unknown-code"),
