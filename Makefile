@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 FUZZ_CASES ?= 5000
+FUZZ_SECONDS ?= 600
 PIP := $(BIN)/pip --disable-pip-version-check --no-input
 
 .PHONY: help setup run test check style types imports fast full history mutants fuzz report lock clean
@@ -36,7 +37,8 @@ fast:
 	    --ignore=tests/acceptance --ignore=tests/browser --ignore=tests/contract  # only slow ones, slow to collect
 
 full:
-	$(BIN)/pytest --ignore=tests/gateway/history/test_task_history.py
+	$(BIN)/pytest tests/protocol --cov=protocol --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
+	$(BIN)/pytest --ignore=tests/protocol
 
 mutants: $(VENV)/.ready-test  ## break protocol/ in 650 ways and see that the tests notice; a quarter of an hour
 	$(BIN)/python -m tests.mutants
@@ -44,7 +46,8 @@ mutants: $(VENV)/.ready-test  ## break protocol/ in 650 ways and see that the te
 history: $(VENV)/.ready-test  ## made-up histories of tasks at two gateways; UTTER_HISTORY_EXAMPLES=150 for a long run
 	$(BIN)/pytest -q tests/gateway/history
 
-fuzz: $(VENV)/.ready-test  ## made-up requests in both modes, FUZZ_CASES=5000 in each; UTTER_FUZZ_SEED repeats a run
+fuzz: $(VENV)/.ready-test  ## made-up messages, FUZZ_SECONDS=600; made-up requests, FUZZ_CASES=5000 in each mode
+	$(BIN)/python -m tests.fuzz $(FUZZ_SECONDS)
 	UTTER_FUZZ_CASES=$(FUZZ_CASES) $(BIN)/pytest -q -s tests/contract/test_fuzz.py
 
 report: $(VENV)/.ready-test  ## docs/session-machine.md and docs/fault-matrix.md; tests fail when they are stale

@@ -7,9 +7,11 @@ Exit status 1 when one survives that is not listed in `EQUIVALENT`.
 
 from __future__ import annotations
 
+import ast
 import importlib.abc
 import importlib.machinery
 import os
+import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -23,8 +25,14 @@ from tests.mutants.edits import Mutant, mutants
 
 ROOT = Path(__file__).parents[2]
 
-PATIENCE_SECONDS = 180
-"""A mistake that makes the tests hang is a noticed one; they take 20 s."""
+PATIENCE_SECONDS = 240
+"""A mistake that makes the tests hang is a noticed one; they take 60 s."""
+
+TEST_SECONDS = 30
+"""The same for a single test; the longest takes 12 s."""
+
+MEMORY_BYTES = 4 << 30
+"""A mistake that makes a loop endless may fill the memory faster than it takes time."""
 
 EQUIVALENT: dict[str, str] = {}
 """Mutants that change nothing anybody could see, and why."""
@@ -54,7 +62,20 @@ def _tests_of(module: str) -> list[str]:
     folder = ROOT / "tests" / "protocol"
     own = folder / f"test_{module.rpartition('.')[2]}.py"
     rest = [path for path in sorted(folder.glob("test_*.py")) if path not in {own, folder / "test_report.py"}]
-    return [str(path) for path in ([own] if own.exists() else []) + rest]
+    concerned = [path for path in rest if module in _imports(path.read_text(), set())]
+    return [str(path) for path in ([own] if own.exists() else []) + concerned]
+
+
+def _imports(source: str, seen: set[str]) -> set[str]:
+    """The modules of ours that are imported by `source`, and by those: `seen`, completed."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
+                path = (ROOT / name.replace(".", "/")).with_suffix(".py")
+                if name not in seen and path.exists():
+                    seen.add(name)
+                    _imports(path.read_text(), seen)
+    return seen
 
 
 def _run(mutant: Mutant) -> int:
@@ -62,8 +83,10 @@ def _run(mutant: Mutant) -> int:
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.dup2(silent, 2)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     sys.meta_path.insert(0, _Source(mutant))
-    return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", *_tests_of(mutant.module)]))
+    options = ["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", f"--timeout={TEST_SECONDS}"]
+    return int(pytest.main([*options, *_tests_of(mutant.module)]))
 
 
 def _start(mutant: Mutant) -> int:
@@ -93,6 +116,7 @@ def _survivors(chosen: list[Mutant]) -> Iterator[Mutant]:
             if ended:
                 del running[pid]
                 if status == 0:
+                    print(f"  survived: {mutant.module} {mutant.what}", flush=True)
                     yield mutant
             elif time.monotonic() > deadline:
                 os.kill(pid, 9)
@@ -116,7 +140,8 @@ def main(part: str = "") -> int:
     print(f"{len(chosen) - len(survivors)} of {len(chosen)} mutants were noticed")
     unexplained = [mutant for mutant in survivors if mutant.what not in EQUIVALENT]
     for mutant in survivors:
-        print(f"  survived: {mutant.module} {mutant.what}  {EQUIVALENT.get(mutant.what, '')}")
+        if mutant.what in EQUIVALENT:
+            print(f"  changes nothing: {mutant.what}: {EQUIVALENT[mutant.what]}")
     return 1 if unexplained else 0
 
 

@@ -1,4 +1,4 @@
-"""Single mistakes in `protocol/`, as edits of its source: what ordinary mutation tools hardly touch.
+"""Single mistakes in `protocol/`, as edits of its source: the ordinary ones, and some that ordinary tools hardly touch.
 
 Each entry of a transition table is dropped and redirected to every other state, each coupling is dropped, loses a
 condition or gets another end, each input changes sides, and each numeric constant is off by one.
@@ -10,6 +10,8 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.mutants.ordinary import replacements
 
 TABLES = ("SENDING", "INPUT_BUFFER", "SESSION", "RESPONSE", "AUDIO")
 
@@ -64,6 +66,15 @@ def mutants(package: Path) -> Iterator[Mutant]:
                 yield from _of_senders(module, node.value)
             else:
                 yield from _of_constant(module, name, node.value)
+        yield from _of_functions(module)
+
+
+def _of_functions(module: _Module) -> Iterator[Mutant]:
+    for function in ast.walk(ast.parse(module.text)):
+        if isinstance(function, ast.FunctionDef):
+            for node, mistake in replacements(function):
+                line, was = getattr(node, "lineno", 0), " ".join(ast.unparse(node).split())
+                yield Mutant(module.name, f"{function.name}:{line} {was} -> {mistake}", module.cut(node, mistake))
 
 
 def _enum_members(package: Path) -> dict[str, list[str]]:

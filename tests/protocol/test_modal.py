@@ -168,6 +168,13 @@ def test_a_result() -> None:
     assert caught.value.fault is Fault.OVERLOADED
 
 
+@pytest.mark.parametrize("content_type", ["application/json", "Text/HTML; charset=utf-8", "application/problem+json "])
+def test_a_document_is_no_audio(content_type: str) -> None:
+    with pytest.raises(RemoteProtocolError, match="calls itself a document"):
+        modal.check_result(200, b"", content_type)
+    modal.check_result(200, b"", "application/octet-stream")
+
+
 @pytest.mark.parametrize(
     ("status", "fault"),
     [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,12 @@ CHECKED_IN = Path(__file__).parents[2] / "docs" / "session-machine.md"
 
 def test_the_checked_in_report_is_current() -> None:
     assert CHECKED_IN.read_text(encoding="utf-8") == render(), "stale: run `make report` and read the difference"
+
+
+def test_make_report_prints_it(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "protocol.report")
+    runpy.run_module("protocol.report", run_name="__main__")
+    assert capsys.readouterr().out == render()
 
 
 def test_every_input_is_heard_by_some_machine() -> None:
