@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-import httpx
 import pytest
 from websockets.exceptions import ConnectionClosedError
 
@@ -24,12 +23,7 @@ CREATED = {"event_id": "event_1", "type": "session.created", "session": {"id": "
 def nothing_left(emulator: Emulator) -> Iterator[None]:
     """A script that a failed test left behind would strike in the next."""
     yield
-    httpx.delete(f"{emulator.rest_url}/_emulator/script", trust_env=False).raise_for_status()
-
-
-def order(emulator: Emulator, *steps: dict[str, Any], **more: Any) -> httpx.Response:
-    url = f"{emulator.rest_url}/_emulator/script"
-    return httpx.put(url, json={"steps": steps, **more}, trust_env=False)
+    emulator.clear_script()
 
 
 def test_events_go_out_as_written_with_their_gaps(emulator: Emulator) -> None:
@@ -38,7 +32,7 @@ def test_events_go_out_as_written_with_their_gaps(emulator: Emulator) -> None:
         {"do": "send", "event": CREATED},
         *[{"do": "send", "event": delta, "after": 0.2}] * 3,
     ]
-    assert order(emulator, *steps).status_code == 204
+    assert emulator.play_script(*steps).status_code == 204
     with dial(emulator) as client:
         for _ in steps:
             client.receive()
@@ -51,7 +45,7 @@ def test_what_follows_a_wait_comes_after_what_the_client_said(emulator: Emulator
         {"do": "wait", "for": "session.finish"},
         {"do": "send", "event": {"type": "session.finished"}},
     ]
-    order(emulator, *steps)
+    emulator.play_script(*steps)
     with dial(emulator) as client:
         client.socket.send("no event")
         client.socket.send("[]")
@@ -64,13 +58,13 @@ def test_what_follows_a_wait_comes_after_what_the_client_said(emulator: Emulator
 
 def test_text_and_bytes_of_anything(emulator: Emulator) -> None:
     binary = base64.b64encode(b"\0\1\2").decode()
-    order(emulator, {"do": "send_text", "text": "{"}, {"do": "send_bytes", "data": binary})
+    emulator.play_script({"do": "send_text", "text": "{"}, {"do": "send_bytes", "data": binary})
     with dial(emulator) as client:
         assert [client.socket.recv(5), client.socket.recv(5)] == ["{", b"\0\1\2"]
 
 
 def test_a_close_with_its_reason(emulator: Emulator) -> None:
-    order(emulator, {"do": "close", "code": 1007, "reason": "words"})
+    emulator.play_script({"do": "close", "code": 1007, "reason": "words"})
     with dial(emulator) as client, pytest.raises(ConnectionClosedError) as caught:
         client.receive()
     assert caught.value.rcvd is not None
@@ -78,7 +72,7 @@ def test_a_close_with_its_reason(emulator: Emulator) -> None:
 
 
 def test_a_cut_in_the_middle_of_a_frame(emulator: Emulator) -> None:
-    order(emulator, {"do": "cut", "event": CREATED})
+    emulator.play_script({"do": "cut", "event": CREATED})
     with dial(emulator) as client, pytest.raises(ConnectionClosedError) as caught:
         client.receive()
     assert caught.value.rcvd is None
@@ -86,7 +80,7 @@ def test_a_cut_in_the_middle_of_a_frame(emulator: Emulator) -> None:
 
 
 def test_a_script_is_silent_after_its_end_until_the_client_leaves(emulator: Emulator) -> None:
-    order(emulator)
+    emulator.play_script()
     with dial(emulator) as client, pytest.raises(TimeoutError):
         client.socket.recv(timeout=0.2)
     assert wait_for_outcome(emulator) == "client_closed"
@@ -101,7 +95,7 @@ def wait_for_outcome(emulator: Emulator) -> str:
 
 
 def test_it_counts_connections_and_then_the_protocol_is_back(emulator: Emulator) -> None:
-    order(emulator, {"do": "send", "event": CREATED}, times=2)
+    emulator.play_script({"do": "send", "event": CREATED}, times=2)
     for _ in range(2):
         with dial(emulator) as client:
             assert client.receive() == CREATED
@@ -119,7 +113,7 @@ def test_it_counts_connections_and_then_the_protocol_is_back(emulator: Emulator)
     ],
 )
 def test_a_script_that_cannot_be_read_is_refused(emulator: Emulator, steps: list[dict[str, Any]], named: str) -> None:
-    answer = order(emulator, *steps)
+    answer = emulator.play_script(*steps)
     assert answer.status_code == 400
     assert named in json.dumps(answer.json())
     with dial(emulator) as client:
@@ -127,7 +121,7 @@ def test_a_script_that_cannot_be_read_is_refused(emulator: Emulator, steps: list
 
 
 def test_a_withdrawn_script_is_not_played(emulator: Emulator) -> None:
-    order(emulator, {"do": "send", "event": {"type": "scripted"}})
-    httpx.delete(f"{emulator.rest_url}/_emulator/script", trust_env=False).raise_for_status()
+    emulator.play_script({"do": "send", "event": {"type": "scripted"}})
+    emulator.clear_script()
     with dial(emulator) as client:
         assert client.receive()["type"] == "session.created"

@@ -78,6 +78,14 @@ class Emulator:
         or one endpoint: "customization:create", "modal:result"."""
         self._control("PUT", "faults", {"voice": voice, "faults": faults, "times": times})
 
+    def play_script(self, *steps: dict[str, Any], times: int = 1) -> httpx.Response:
+        """Let the next `times` connections follow these steps instead of the protocol (`bench/emulator/script.py`)."""
+        return httpx.put(f"{self.rest_url}/_emulator/script", json={"steps": steps, "times": times}, trust_env=False)
+
+    def clear_script(self) -> None:
+        """Serve by the protocol again."""
+        self._control("DELETE", "script")
+
     def clear_faults(self) -> None:
         """Behave again."""
         self._control("DELETE", "faults")

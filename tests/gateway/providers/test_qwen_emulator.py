@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -24,6 +25,7 @@ from gateway.providers.qwen_realtime import QwenRealtime
 from gateway.transports import Keepalive
 from protocol.customization import AudioSource, preferred_name
 from protocol.errors import Fault, ProviderFailure
+from protocol.events import MAX_MESSAGE_BYTES
 from tests.support.emulator import VC_MODEL, VD_MODEL, Emulator, data_url, start_emulator, wav_recording
 from tests.support.qwen_take import Take
 
@@ -49,6 +51,7 @@ def voice(vendor: Emulator) -> str:
 def well_behaved(vendor: Emulator) -> Iterator[None]:
     yield
     vendor.clear_faults()
+    vendor.clear_script()
 
 
 async def speak(provider: QwenRealtime, take: Take, voice: str, model: str = VC_MODEL) -> Outcome:
@@ -160,6 +163,41 @@ async def test_a_throttled_upgrade_passes_at_the_third_attempt(provider: Any, ve
         outcome = await speak(opened, take, voice)
     assert outcome.attempts == 3
     assert played_seconds(bytes(take.audio)) > 0
+
+
+HUGE_BYTES = 20_000_000
+
+GARBAGE: dict[str, dict[str, Any]] = {
+    "a frame of 20 MB": {"do": "send_text", "text": "x" * HUGE_BYTES},
+    "an event of 20 MB": {"do": "send", "event": {"type": "response.audio.delta", "delta": "A" * HUGE_BYTES}},
+    "a binary frame": {"do": "send_bytes", "data": "AAEC"},
+    "a binary frame of 20 MB": {"do": "send_bytes", "data": "A" * HUGE_BYTES},
+    "json that goes too deep": {"do": "send_text", "text": "[" * 1_000_000},
+    "half an event": {"do": "send_text", "text": '{"type":"response.audio.del'},
+    "audio that is no base64": {
+        "do": "send",
+        "event": {"type": "response.audio.delta", "response_id": "r", "delta": "?"},
+    },
+    "a response of another shape": {"do": "send", "event": {"type": "response.created", "response": 7}},
+}
+
+
+@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
+async def test_garbage_is_the_vendors_fault_and_takes_little_memory(
+    provider: Any, vendor: Emulator, voice: str, garbage: dict[str, Any]
+) -> None:
+    greeting = {"type": "session.created", "session": {"id": "sess_1", "model": VC_MODEL}}
+    vendor.play_script({"do": "send", "event": greeting}, {"do": "wait", "for": "session.finish"}, garbage)
+    async with provider(vendor.realtime_url, key=vendor.api_key) as opened:
+        tracemalloc.start()
+        try:
+            with pytest.raises(ProviderFailure) as caught:
+                await speak(opened, Take(), voice)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert caught.value.fault is Fault.PROTOCOL_BROKEN
+    assert peak < 3 * MAX_MESSAGE_BYTES
 
 
 async def test_a_wrong_key_and_a_foreign_voice_are_told_apart(provider: Any, vendor: Emulator, voice: str) -> None:
