@@ -19,6 +19,7 @@ import structlog
 from msgspec import UNSET
 
 from gateway.providers.attempts import RetryPolicy, with_retries
+from gateway.providers.unknown_codes import UnknownCodes
 from protocol.customization import (
     MAX_PAGE_INDEX,
     PAGE_SIZE,
@@ -135,6 +136,7 @@ class QwenCustomization:
     def __init__(self, options: CustomizationOptions, client: httpx.AsyncClient) -> None:
         self._options = options
         self._client = client
+        self.unknown_codes = UnknownCodes()
 
     async def clone(self, owner: UUID, recording: AudioSource, *, transcript: str, language: str) -> CreatedVoice:
         """Clone a voice; billed, once. `language` is a name of the list, `Auto` is decided by the transcript.
@@ -191,7 +193,9 @@ class QwenCustomization:
         self, kind: VoiceKind, owner: UUID, action: CreateClone | CreateDesign, preview: PreviewFormat | None = None
     ) -> CreatedVoice:
         try:
-            return _read(parse_created, await self._call(kind, action, preview, seconds=self._options.create_seconds))
+            with self.unknown_codes.watched(_log):
+                answer = await self._call(kind, action, preview, seconds=self._options.create_seconds)
+                return _read(parse_created, answer)
         except ProviderFailure as failure:
             if not _may_have_happened(failure):
                 raise
@@ -224,7 +228,8 @@ class QwenCustomization:
             return _read(parse, await self._call(kind, action, None, seconds=self._options.lookup_seconds))
 
         until = anyio.current_time() + LOOKUP_PATIENCE_SECONDS
-        return await with_retries(attempt, self._options.retries, _log, until=until)
+        with self.unknown_codes.watched(_log):
+            return await with_retries(attempt, self._options.retries, _log, until=until)
 
     async def _call(
         self,

@@ -17,6 +17,7 @@ from gateway.providers.circuit import Circuit, CircuitBreaker, CircuitLimits
 from gateway.providers.conversation import Conversation, Recipient, Script
 from gateway.providers.deadlines import Deadlines, SessionClock
 from gateway.providers.sockets import Socket, SocketKeeper
+from gateway.providers.unknown_codes import UnknownCodes
 from gateway.tracing import Trace
 from gateway.transports import Connect, Keepalive, TransportUnreachable, UpgradeRefused
 from protocol.chunker import split
@@ -77,6 +78,7 @@ class QwenRealtime:
         self._sockets = sockets
         self._turn = turn
         self.circuit = CircuitBreaker(options.circuit)
+        self.unknown_codes = UnknownCodes()
 
     @property
     def trouble(self) -> str | None:
@@ -112,9 +114,10 @@ class QwenRealtime:
                 finished = await _converse(conversation, socket, clock, script, clearance)
             return _outcome(finished, audio, number)
 
-        return await with_retries(
-            attempt, self._options.retries, trace.log, until=first_audio_at, repeatable=lambda: not gauge.moved
-        )
+        with self.unknown_codes.watched(trace.log):
+            return await with_retries(
+                attempt, self._options.retries, trace.log, until=first_audio_at, repeatable=lambda: not gauge.moved
+            )
 
     def _script(self, utterance: Utterance) -> Script:
         config = SessionConfig(

@@ -39,10 +39,20 @@ OPERATORS: dict[type[ast.operator], str] = {
 def replacements(function: ast.FunctionDef) -> Iterator[tuple[ast.AST, str]]:
     """Nodes of the body, each with the text of a mistake to put in its place."""
     for statement in _body(function):
-        for node in ast.walk(statement):
+        for node in _walk(statement):
             yield from _of_expression(node)
             if isinstance(node, ast.stmt):
                 yield from _of_statement(node)
+
+
+def _walk(node: ast.AST) -> Iterator[ast.AST]:
+    """As `ast.walk`, without types: nothing reads them when the program runs."""
+    yield node
+    for name, child in ast.iter_fields(node):
+        if name not in {"annotation", "returns"}:
+            for inner in child if isinstance(child, list) else [child]:
+                if isinstance(inner, ast.AST):
+                    yield from _walk(inner)
 
 
 def _body(function: ast.FunctionDef) -> list[ast.stmt]:

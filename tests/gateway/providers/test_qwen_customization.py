@@ -151,6 +151,16 @@ async def clone(customization: QwenCustomization) -> Any:
 # ------------------------------------------------------------------------------------------------- creating
 
 
+async def test_a_code_nobody_knows_is_counted(anyio_backend: Any) -> None:
+    with rest(refused(418, "Brand.New"), refused(418, "Brand.New")) as vendor:
+        async with driver(vendor.url) as customization:
+            with pytest.raises(ProviderFailure):
+                await clone(customization)
+            with pytest.raises(ProviderFailure):
+                await customization.list_voices(VoiceKind.CLONED)
+    assert customization.unknown_codes.seen == {"Brand.New": 2}
+
+
 async def test_a_clone_is_one_create_with_our_own_name(anyio_backend: Any) -> None:
     with rest(created(voice_id())) as vendor:
         async with driver(vendor.url) as customization:
