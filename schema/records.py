@@ -223,7 +223,7 @@ class NewCreate(msgspec.Struct, frozen=True, kw_only=True):
 
 class CreateRow(msgspec.Struct, frozen=True, kw_only=True):
     """A row of `utter.voice_creates`. `voice_id` is the voice of ours that uses it, once there is one; `error` is for
-    operators."""
+    operators; `billed` is what the provider's usage counted, None when it was never heard."""
 
     id: UUID
     user_id: UUID
@@ -239,6 +239,7 @@ class CreateRow(msgspec.Struct, frozen=True, kw_only=True):
     warnings: list[str]
     preview_object_key: str | None
     preview_sha256: str | None
+    billed: int | None
     voice_id: UUID | None
     error: str | None
     created_at: datetime
@@ -271,6 +272,7 @@ class Created(msgspec.Struct, frozen=True, kw_only=True):
     warnings: list[str] = []
     preview_object_key: str | None = None
     preview_sha256: str | None = None
+    billed: int | None = None
 
 
 class OrphanRow(msgspec.Struct, frozen=True, kw_only=True):

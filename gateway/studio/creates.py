@@ -89,6 +89,7 @@ class Creates:
             warnings=[FALLBACK] if made.fallback_reason else [],
             preview_object_key=preview[0] if preview else None,
             preview_sha256=preview[1] if preview else None,
+            billed=made.billed,
         )
         try:
             written = await until_it_lands(lambda: self._together(also, creates.record_created, created))

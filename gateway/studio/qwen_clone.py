@@ -84,23 +84,23 @@ class QwenClones:
             )
         )
         if not claim.granted:
-            return await self._save(voice, claim.create, None)
+            return await self._save(voice, claim.create)
         try:
             made = await self.creates.send(claim, partial(self._clone, voice, source))
         except ProviderFailure as failure:
             await self.creates.record_failure(claim.create, failure)
             raise clone_error(failure) from failure
         await self.creates.record(claim.create, made)
-        return await self._save(voice, await self.creates.read(claim.create), made.billed)
+        return await self._save(voice, await self.creates.read(claim.create))
 
     async def _clone(self, voice: NewVoice, source: AudioSource) -> CreatedVoice:
         return await self.creates.customization.clone(
             voice.id, source, transcript=str(voice.reference_transcript), language=voice.language
         )
 
-    async def _save(self, voice: NewVoice, create: CreateRow, billed: int | None) -> MadeVoice:
+    async def _save(self, voice: NewVoice, create: CreateRow) -> MadeVoice:
         """The row of a voice that exists at the provider. When it cannot be written, the ledger still knows."""
-        row = with_provider(voice, create, billed)
+        row = with_provider(voice, create)
 
         async def insert() -> VoiceRow:
             async with self.database.as_user(voice.user_id) as transaction:
@@ -125,13 +125,13 @@ class QwenClones:
             return await voices.get_any_voice(transaction, owner, voice_id)
 
 
-def with_provider(voice: NewVoice, create: CreateRow, billed: int | None = None) -> NewVoice:
-    """`voice` as the voice that this create made at the provider; `billed` is what its `usage` counted."""
+def with_provider(voice: NewVoice, create: CreateRow) -> NewVoice:
+    """`voice` as the voice that this create made at the provider."""
     metadata: Json = {}
     if create.warnings:
         metadata["warnings"] = create.warnings
-    if billed is not None:
-        metadata["usage"] = {"count": billed}
+    if create.billed is not None:
+        metadata["usage"] = {"count": create.billed}
     return msgspec.structs.replace(
         voice,
         tts_provider="qwen",

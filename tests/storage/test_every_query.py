@@ -178,6 +178,7 @@ def arguments(query: Query[object], owner: UUID, named: Tenant) -> dict[str, obj
         "warnings": [],
         "preview_object_key": None,
         "preview_sha256": None,
+        "billed": 1,
         "state": "refused",
         "error": "why",
         "attempt": 1,

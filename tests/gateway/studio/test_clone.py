@@ -166,6 +166,7 @@ class TestLostAnswers:
         assert (await post(ada, FINALIZE, wanted)).status == 200
         [voice] = await atelier.voices(ada.id)
         assert [voice.provider_voice_id] == atelier.billed(wanted.voice_id)
+        assert voice.provider_metadata == {}, "the answer that counted it was never heard"
         assert atelier.front.actions() == ["create", "list"]
 
     @pytest.mark.parametrize("fault", ["lost_answer", "lost_answer_cut"])
@@ -422,6 +423,7 @@ class TestStorage:
         assert orphan.request_id
         await atelier.sql("alter table public.voices drop constraint no_ada")
         assert (await post(ada, FINALIZE, wanted)).status == 200
+        assert (await atelier.voices(ada.id))[0].provider_metadata == {"usage": {"count": 1}}
         assert atelier.front.actions() == ["create"]
         assert await atelier.orphans() == {}
 

@@ -51,6 +51,7 @@ async def test_the_voice_is_the_previews(scene: Scene) -> None:
     assert row is not None
     assert (row.tts_provider, row.provider_voice_kind, row.provider_target_model) == ("qwen", "vd", VD_MODEL)
     assert (row.provider_voice_id, row.provider_region) == (create.provider_voice_id, "intl")
+    assert row.provider_metadata == {"usage": {"count": 1}}
     assert (row.provider_request_id, row.reference_transcript) == (create.request_id, "Good evening.")
     assert row.reference_object_key == create.preview_object_key
     assert await scene.orphans() == []
