@@ -8,7 +8,7 @@ FUZZ_CASES ?= 5000
 FUZZ_SECONDS ?= 600
 PIP := $(BIN)/pip --disable-pip-version-check --no-input
 
-.PHONY: help setup run test check style types imports fast full history mutants fuzz report lock clean
+.PHONY: help setup run test check style types imports fast full inner outer history mutants fuzz report lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -36,9 +36,18 @@ fast:
 	$(BIN)/pytest -q -m "not slow and not integration and not browser" \
 	    --ignore=tests/acceptance --ignore=tests/browser --ignore=tests/contract  # only slow ones, slow to collect
 
+# Two halves at a time, for most of a test's time is waiting; each printed as a whole where this make can do that.
+INNER := protocol bench contract fuzz mutants schema storage
+
 full:
+	$(MAKE) -j 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) inner outer
+
+inner:
 	$(BIN)/pytest tests/protocol --cov=protocol --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
-	$(BIN)/pytest --ignore=tests/protocol
+	$(BIN)/pytest $(patsubst %,tests/%,$(filter-out protocol,$(INNER)))
+
+outer:
+	$(BIN)/pytest $(patsubst %,--ignore=tests/%,$(INNER))
 
 mutants: $(VENV)/.ready-test  ## break protocol/ in 650 ways and see that the tests notice; a quarter of an hour
 	$(BIN)/python -m tests.mutants
