@@ -136,6 +136,19 @@ def _of_senders(module: _Module, value: ast.expr) -> Iterator[Mutant]:
 
 
 def _of_constant(module: _Module, name: str, value: ast.expr) -> Iterator[Mutant]:
-    if isinstance(value, ast.Constant) and isinstance(value.value, (int, float)) and not isinstance(value.value, bool):
-        for other in (value.value - 1, value.value + 1):
-            yield Mutant(module.name, f"{name} = {other}", module.cut(value, str(other)))
+    if _is_number(value):
+        for change in ("- 1", "+ 1"):
+            mistake = f"{ast.unparse(value)} {change}"
+            yield Mutant(module.name, f"{name} = {mistake}", module.cut(value, f"({mistake})"))
+
+
+def _is_number(value: ast.expr) -> bool:
+    """A literal, or what is calculated of literals and of other constants."""
+    match value:
+        case ast.Constant(value=int() | float()) if not isinstance(value.value, bool):
+            return True
+        case ast.BinOp(left=left, right=right):
+            return _is_number(left) and _is_number(right)
+        case ast.Name(id=name):
+            return name.isupper()
+    return False

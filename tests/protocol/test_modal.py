@@ -93,6 +93,19 @@ def test_a_submit_whose_answer_names_no_job(answer: bytes) -> None:
         modal.parse_submitted(200, answer)
 
 
+def test_what_is_no_success_is_refused_whatever_it_carries() -> None:
+    """An answer that would be good under 200."""
+    with pytest.raises(ProviderFailure) as caught:
+        modal.parse_submitted(500, body({"job_id": "fc-01"}))
+    assert caught.value.fault is Fault.OVERLOADED
+    with pytest.raises(ProviderFailure):
+        modal.parse_status(300, body({"status": "running"}))
+    with pytest.raises(ProviderFailure):
+        designed(500, WAV)
+    with pytest.raises(RemoteProtocolError, match="calls itself a document"):
+        modal.parse_designed(200, b"{}", None, asked=ENDPOINT, endpoint=ENDPOINT, content_type="application/json")
+
+
 @pytest.mark.parametrize(
     ("answer", "state", "word"),
     [
@@ -181,6 +194,7 @@ def test_a_document_is_no_audio(content_type: str) -> None:
         (303, Fault.NOT_CONFIGURED),
         (400, Fault.BAD_INPUT),
         (401, Fault.ACCESS_DENIED),
+        (402, Fault.ACCESS_DENIED),
         (403, Fault.ACCESS_DENIED),
         (404, Fault.NOT_CONFIGURED),
         (405, Fault.NOT_CONFIGURED),
