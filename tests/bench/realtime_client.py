@@ -17,6 +17,18 @@ from tests.support.emulator import VC_MODEL, Emulator
 RECEIVE_SECONDS = 20.0
 """Longest wait for the next event before the test fails."""
 
+RESPONSE = [
+    "response.created",
+    "response.output_item.added",
+    "response.content_part.added",
+    "response.audio.delta",
+    "response.audio.done",
+    "response.content_part.done",
+    "response.output_item.done",
+    "response.done",
+]
+"""The events of one response, as recorded (protocol reference 1.5); any number of deltas."""
+
 
 @dataclass
 class Heard:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from dashscope.audio.qwen_tts_realtime import AudioFormat, QwenTtsRealtime, QwenTtsRealtimeCallback
 
+from tests.bench.realtime_client import RESPONSE
 from tests.support.emulator import VC_MODEL, Emulator
 
 pytestmark = pytest.mark.integration
@@ -88,18 +89,6 @@ def client(emulator: Emulator, listener: Listener, api_key: None) -> Iterator[An
     assert listener.closed.wait(EVENT_SECONDS)
     client.thread.join(EVENT_SECONDS)
     connection.close()  # after a close code that it takes for an error, the SDK's WebSocket library does not
-
-
-RESPONSE = [
-    "response.created",
-    "response.output_item.added",
-    "response.content_part.added",
-    "response.audio.delta",
-    "response.audio.done",
-    "response.content_part.done",
-    "response.output_item.done",
-    "response.done",
-]
 
 
 def test_server_commit(emulator: Emulator, client: Any, listener: Listener) -> None:

@@ -11,23 +11,12 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
-from tests.bench.realtime_client import dial, speak
+from tests.bench.realtime_client import RESPONSE, dial, speak
 from tests.support.emulator import VC_MODEL, VD_MODEL, Emulator
 
 pytestmark = pytest.mark.integration
 
 TEXT = "Good morning to everyone. This is a voice that nobody has heard before."
-
-RESPONSE = [
-    "response.created",
-    "response.output_item.added",
-    "response.content_part.added",
-    "response.audio.delta",
-    "response.audio.done",
-    "response.content_part.done",
-    "response.output_item.done",
-    "response.done",
-]
 
 
 @pytest.fixture(scope="module")
