@@ -24,7 +24,7 @@ _terminal = Console(stderr=True)
 def say(
     text: Annotated[str, typer.Argument(help="What to speak.")],
     out: Annotated[str, typer.Option("--out", "-o", help="MP3 file to write; `-` writes to standard output.")] = "-",
-    voice: Annotated[str | None, typer.Option(help="Name or id of the voice. Default: the newest.")] = None,
+    voice: Annotated[str | None, typer.Option(help="Its name or id. Default: the newest that can speak.")] = None,
     language: Annotated[str, typer.Option(help="A name from /api/languages.")] = "Auto",
     base_url: BaseUrl = None,
     token: Token = None,
@@ -47,11 +47,24 @@ def say(
 
 def _choose_voice(client: httpx.Client, wanted: str | None) -> str:
     rows = list_voices(client, None)
-    found = next((row for row in rows if wanted is None or wanted in {row["id"], row["name"]}), None)
+    if wanted is None:
+        active = _active_provider(client)
+        rows = [row for row in rows if row["tts_provider"] == active]
+        if not rows:
+            fail("You have no voice that can speak now. Clone or design one on the page, or choose another --voice.")
+        return str(rows[0]["id"])
+    found = next((row for row in rows if wanted in {row["id"], row["name"]}), None)
     if found is None:
         names = ", ".join(row["name"] for row in rows) or "none"
         fail(f"There is no voice called {wanted!r}. Yours: {names}.")
     return str(found["id"])
+
+
+def _active_provider(client: httpx.Client) -> str:
+    """Only its voices can be used now (product decision 1)."""
+    answer = client.get("/api/languages")
+    require_success(answer)
+    return str(answer.json()["provider"])
 
 
 def _check_output(out: str) -> None:

@@ -12,6 +12,7 @@ from gateway.modal.failures import log_failure
 from gateway.modal.patience import age_seconds
 from gateway.modal.progress import Report
 from gateway.modal.rows import Rows
+from gateway.outliving import refusing
 from gateway.persister import until_it_lands
 from gateway.providers import ModalApi
 from gateway.receipt import Receipt
@@ -65,21 +66,23 @@ class Designs:
     async def _run(self, task: TaskRow, claimed: Receipt[bool]) -> None:
         self._under_way.add(task.id)
         try:
-            won = await self._rows.claim_design(task.id)
-            wanted = _wanted(task)
-            if won and wanted is None:
-                await self._rows.fail(None, task.id, words.DESIGN_INCOMPLETE)
+            won = await refusing(claimed, partial(self._claim, task))
+            if won is None:
+                _log.warning("modal.design_not_begun", task_id=str(task.id))
+                return
             claimed.accept(won)
+            wanted = _wanted(task)
             if won and wanted is not None:
                 await self._design(task, wanted)
-        except DatabaseUnavailable as error:
-            claimed.refuse(error)
-            _log.warning("modal.design_not_begun", task_id=str(task.id))
-        except BaseException as error:
-            claimed.refuse(error)
-            raise
         finally:
             self._under_way.discard(task.id)
+
+    async def _claim(self, task: TaskRow) -> bool:
+        """Whether it is ours to make; one that does not say what to make has failed then."""
+        won = await self._rows.claim_design(task.id)
+        if won and _wanted(task) is None:
+            await self._rows.fail(None, task.id, words.DESIGN_INCOMPLETE)
+        return won
 
     async def _design(self, task: TaskRow, wanted: DesignVoice) -> None:
         """Every way out leaves the row terminal."""

@@ -9,11 +9,11 @@ from uuid import UUID
 import msgspec
 
 from gateway.errors import ApiError
+from gateway.outliving import outliving_request
 from gateway.persister import until_it_lands
 from gateway.settings import Settings
 from gateway.studio.base import MadeVoice
 from gateway.studio.creates import Creates, log_orphan
-from gateway.studio.outliving import outliving_request
 from gateway.studio.recordings import Recordings, reference_key
 from gateway.studio.words import VOICE_EXISTS, clone_error
 from gateway.supervisor import Supervisor

@@ -11,10 +11,10 @@ from uuid import UUID, uuid4
 
 import structlog
 
+from gateway.outliving import refusing
 from gateway.receipt import Receipt
 from gateway.settings import Settings
 from gateway.studio.creates import Also, Creates
-from gateway.studio.outliving import refusing
 from gateway.studio.previews import Previews
 from gateway.studio.qwen_clone import check_language
 from gateway.studio.words import design_words

@@ -17,6 +17,7 @@ import pytest
 
 from bench.stack import Stack, started
 from tests.acceptance.client import Client, until
+from tests.support.cli import utter
 from tests.support.stack import LIMITS
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(180)]
@@ -144,6 +145,10 @@ def test_a_data_directory_has_voices_of_the_modes_it_was_started_in(data_dir: Pa
         assert stack.voices() == [row for row in both if row["id"] != deleted]
         assert billing(stack) == bill
         assert client.stream("And speak again.").audio
+        assert stack.voices()[0]["tts_provider"] == "modal", "the newest is not one that can speak now"
+        said = utter("say", "Good evening.", "-o", data_dir / "said.mp3", "--data-dir", data_dir)
+        assert said.exit_code == 0, said.stderr
+        assert (data_dir / "said.mp3").stat().st_size > 5000
     with started(data_dir, environment=mode("modal")) as stack:
         assert deleted not in {row["id"] for row in stack.voices()}
         assert billing(stack)["modal_designs"] == 0

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.errors import ApiError
-from gateway.studio.outliving import outliving_request
+from gateway.outliving import outliving_request
 from gateway.supervisor import Supervisor
 from storage.errors import DatabaseUnavailable
 from tests.support.exchange import WAIT_SECONDS
