@@ -118,7 +118,6 @@ _LETTER_OR_ORDINAL = regex.compile(
     r"(?<![\p{L}\p{M}\p{N}])(?:[\p{Lu}\p{Ll}\p{Arabic}\p{Devanagari}]|(?<![:.,])\p{N}{1,2})$"
 )
 _LAST_WORD = regex.compile(r"(?<![\p{L}\p{M}])[\p{L}\p{M}]+$")
-_MAX_ABBREVIATION_CHARS = 8
 _ABBREVIATIONS_OF = {
     "English": "mr mrs ms dr prof st jr sr vs etc approx dept fig inc ltd co gen gov lt col sgt capt rev",
     "German": "hr fr nr bzw usw ca vgl inkl ggf evtl geb str tel abs bspw sog",
@@ -132,6 +131,7 @@ _ABBREVIATIONS_OF = {
     "Turkish": "doç yrd sn vb örn cad sok mah",
 }
 _ABBREVIATIONS = frozenset(word for words in _ABBREVIATIONS_OF.values() for word in words.split())
+_MAX_ABBREVIATION_CHARS = max(map(len, _ABBREVIATIONS))
 
 
 def boundaries(text: str, start: int = 0) -> Iterator[Boundary]:
@@ -184,10 +184,10 @@ def _is_spelling(before: str, mark: str, after: str) -> bool:
 
 
 def _is_abbreviated(text: str, stop: int) -> bool:
-    before = text[max(0, stop - _MAX_ABBREVIATION_CHARS - 1) : stop]
-    if _LETTER_OR_ORDINAL.search(before):
+    start = max(0, stop - _MAX_ABBREVIATION_CHARS)  # the patterns also look at what stands before it
+    if _LETTER_OR_ORDINAL.search(text, start, stop):
         return True
-    word = _LAST_WORD.search(before)
+    word = _LAST_WORD.search(text, start, stop)
     return word is not None and word[0].casefold() in _ABBREVIATIONS
 
 
@@ -290,11 +290,11 @@ class Chunker:
 
     def _cluster_cut(self, limit: int) -> int:
         """The last cluster end within `limit`; where one cluster fills it all, the end of that one (0: unknown)."""
-        fitting = bisect_right(self._ends, limit)
-        cut = self._ends[fitting - 1] if fitting else self._ends[0] if self._ends else 0
-        if cut > self._limits.cluster or (not cut and len(self._pending) > self._limits.cluster):
-            return self._limits.cluster
-        return cut
+        if fitting := bisect_right(self._ends, limit):
+            return self._ends[fitting - 1]
+        if self._ends:
+            return min(self._ends[0], self._limits.cluster)
+        return self._limits.cluster if len(self._pending) >= self._limits.cluster else 0
 
 
 def split(text: str, limits: ChunkerLimits | None = None) -> list[str]:

@@ -110,7 +110,7 @@ class Mp3FrameReader:
         runs: list[bytes] = []
         at = self._pass_over_tag(buffer, 0)
         try:
-            while at < len(buffer):
+            while True:
                 end_of_frames = self._walk_frames(buffer, at)
                 if end_of_frames > at:
                     runs.append(buffer[at:end_of_frames])

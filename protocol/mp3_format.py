@@ -133,14 +133,14 @@ def is_header_frame(data: bytes, start: int, header: FrameHeader) -> bool:
     return header.has_crc and data.startswith(_XING, sound + _CRC_BYTES, end)
 
 
-TAG_HEAD_BYTES = 32
+_APE_HEADER_BYTES = 32
+TAG_HEAD_BYTES = _APE_HEADER_BYTES
 """What `tag_length` must see: an APE header. Less than an empty ID3 tag and the smallest frame together (10 + 24), so
 that waiting for it never holds back a frame that is whole."""
 
 _ID3V2_HEADER_BYTES = 10
 _ID3V2_HAS_FOOTER = 0x10
 _ID3V1_BYTES = 128
-_APE_HEADER_BYTES = 32
 _APE_IS_HEADER = 0x20
 _TAG_MAGICS = (b"ID3", b"TAG", b"APETAGEX")
 
@@ -213,7 +213,7 @@ def sniff(data: bytes) -> str | None:
 
 
 def _sniff_mpeg(data: bytes) -> str | None:
-    if len(data) < _HEADER_BYTES or data[0] != 0xFF or data[1] < 0xE0:
+    if len(data) < _HEADER_BYTES or data[0] != 0xFF or data[1] >> 5 != 0b111:
         return None
     version, layer = data[1] >> 3 & 0b11, data[1] >> 1 & 0b11
     kbit_field, rate_field = data[2] >> 4, data[2] >> 2 & 0b11

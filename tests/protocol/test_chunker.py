@@ -166,9 +166,17 @@ class TestFirstPiece:
         assert split("字" * 100)[0] == "字" * FIRST_PIECE_CHARS
         assert split(JAMO * 100)[0] == JAMO * (FIRST_PIECE_CHARS // 3)
 
-    @pytest.mark.parametrize("opening", ["— ", "\n\n", "... ", "«", "¿", "!!! "])
+    def test_is_out_with_the_second_code_point_behind_it(self) -> None:
+        machine = Chunker()
+        assert machine.feed("字" * (FIRST_PIECE_CHARS + 1)) == []
+        assert machine.feed("字") == ["字" * FIRST_PIECE_CHARS]
+
+    @pytest.mark.parametrize("opening", ["— ", "\n\n", "... ", "«", "¿", "!!! ", "‼️‼️ "])
     def test_has_something_to_say(self, opening: str) -> None:
         assert split(f"{opening}Hello, {'and on ' * 20}")[0] == f"{opening}Hello, "
+
+    def test_may_say_a_single_letter(self) -> None:
+        assert split("I, Claudius, am now about to begin this strange history of my life.")[0] == "I, "
 
 
 class TestLaterPieces:
@@ -185,6 +193,20 @@ class TestLaterPieces:
         assert best is not None
         assert split(f"Yes. {words}{endless}")[1] == (best[0] or "x" * MAX_PIECE_CHARS)
 
+    @pytest.mark.parametrize(("length", "sentences"), [(99, 2), (100, 1)])
+    def test_are_long_enough_with_100_code_points(self, length: int, sentences: int) -> None:
+        sentence = "O" + "h" * (length - 3) + ". "
+        assert split("Yes. " + sentence * 4)[1:] == [sentence * sentences] * (4 // sentences)
+
+    def test_may_fill_their_limit_to_the_last_code_point(self) -> None:
+        sentence, last = "Word " * 59 + "end. ", "Word " * 59 + "ended"
+        assert len(sentence) == len(last) == MAX_PIECE_CHARS
+        assert split(f"Yes. {sentence}{last}") == ["Yes. ", sentence, last]
+
+    def test_do_not_end_with_the_marks_they_begin_with(self) -> None:
+        text = "字" * FIRST_PIECE_CHARS + "！！" + "字" * MAX_PIECE_CHARS
+        assert split(text)[1] == "！！" + "字" * (MAX_PIECE_CHARS - 2)
+
     def test_a_text_without_any_boundary_is_cut_at_the_limit(self) -> None:
         assert [len(piece) for piece in split("字" * 700)] == [FIRST_PIECE_CHARS, 300, 300, 40]
 
@@ -194,7 +216,9 @@ BY_LANGUAGE = [
     ("English", "Hello, /world. |Dr. Smith, /of the U.S. Army, /paid 3.14 (e.g., /now)! |\"Why?\" |Go to a.com?q=1."),
     ("English", "It ended at 10:30 a.m. sharp; /see fig. 2. 1,000 came... /and left.” |(Really.) |Then: /go—/now."),
     ("Chinese", "你好，/世界。|他说：/“再见！”|“好。”|圆周率是３．１４，/时间是10：30；/一、/二……/走吧？|"),
+    ("English", "Dr. No took approx. 5 hours.. /Well, /I—/and he—/slept."),
     ("Chinese", "你好,/世界.|再见!|好"),
+    ("Chinese", "２０２４年，/2月：/比分是3：2。|"),
     ("Japanese", "「おはよう。」|今日は、/『雨』です！？|そう｡|はい、/どうぞ（笑）。|では"),
     ("Korean", "안녕하세요. |오늘은 3.5도, /춥죠? |네!|좋아요… /가자. |네. |Kim"),
     ("French", "Comment ça va ? |Bien ! |« Oui. » |M. Dupont, /Mme. Curie : /voilà."),
@@ -208,6 +232,7 @@ BY_LANGUAGE = [
     ("Dutch", "Hallo, /wereld. |Dhr. Jansen kocht bijv. 3,5 kilo; /\"mooi!\" |zei hij."),
     ("Turkish", "Merhaba, /dünya. |Prof. Doç. Kaya 5. katta, /vb. şeyler. |Nasılsın?"),
     ("lines", "one\n/two\r\n/three\n\n|four\N{LINE SEPARATOR}/five"),
+    ("lines", "— one, /two\n/— three\n/... four\r\n/...five—/six"),
     ("emoji", "Wow‼️ |Great!👍🏽 Yes. |🎉"),
 ]  # fmt: skip
 
@@ -230,8 +255,14 @@ class TestBounds:
         assert split(f"Hi. {zalgo}, there") == ["Hi. ", zalgo, ", there"]
 
     def test_a_cluster_over_the_cluster_limit_is_cut(self) -> None:
-        pieces = split("Z" + "\u0351" * 3 * MAX_CLUSTER_CHARS)
-        assert [len(piece) for piece in pieces] == [MAX_CLUSTER_CHARS] * 3 + [1]
+        pieces = split("Z" + "\u0351" * 3 * 2048)
+        assert [len(piece) for piece in pieces] == [2048, 2048, 2048, 1]
+
+    def test_a_cluster_that_reaches_the_cluster_limit_waits_for_nothing(self) -> None:
+        zalgo = "Z" + "\u0351" * (MAX_CLUSTER_CHARS - 1)
+        machine = Chunker()
+        assert machine.feed(zalgo[:-1]) == []
+        assert machine.feed(zalgo[-1]) == [zalgo]
 
     @pytest.mark.parametrize("text", ["a", "Z\u0351", "\u0351", " ", "\n", "🇩", FAMILY, "a, ", "A. ", "!", "\"'"])
     def test_holds_back_no_more_than_a_cluster_and_a_block(self, text: str) -> None:
@@ -253,6 +284,10 @@ class TestBounds:
         once, twice = (scanned_chars(unit, n, portion, monkeypatch) for n in (size, 2 * size))
         assert twice <= 2.3 * once
         assert twice <= 2 * size * (MAX_CLUSTER_CHARS + 8 if portion == 1 else MAX_PIECE_CHARS)
+
+    def test_what_was_searched_is_not_searched_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        size = 10 * MAX_PIECE_CHARS
+        assert scanned_chars("word ", size, 1, monkeypatch) <= 20 * size
 
     def test_200k_characters_in_one_go(self) -> None:
         for text in ("a" * 200_000, "Z" + "\u0351" * 200_000, "🇩" * 200_000):

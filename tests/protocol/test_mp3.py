@@ -162,11 +162,11 @@ class TestDecorations:
         assert found == f"a tag of {MAX_TAG_BYTES + 1} bytes"
 
     def test_zeros_behind_frames_are_dropped_up_to_a_limit(self) -> None:
-        pad = bytes(MAX_PADDING_BYTES)
+        pad = bytes(4096)
         assert outcome([FRAME + pad + FRAME + pad + id3v1() + pad]) == (FRAME * 2, None)
         assert outcome(in_steps(FRAME + pad, 1000)) == (FRAME, None)
         for portions in ([FRAME + pad + b"\0"], in_steps(FRAME + pad + b"\0", 1000)):
-            assert outcome(portions) == (FRAME, f"more than {MAX_PADDING_BYTES} zeros")
+            assert outcome(portions) == (FRAME, "more than 4096 zeros")
 
 
 class TestWrongAudio:
@@ -188,6 +188,9 @@ class TestWrongAudio:
         assert audio == b""
         assert found is not None
         assert "PCM" in found
+
+    def test_what_nobody_knows_is_quoted(self) -> None:
+        assert outcome([b"?!" * 20]) == (b"", "no format we know, perhaps raw PCM (it begins 3f 21 3f 21)")
 
     def test_few_bytes_of_something_else_are_refused_at_the_end(self) -> None:
         assert outcome([b"RIFF"]) == (b"", "a RIFF (WAV) file")
@@ -232,6 +235,16 @@ class TestWrongAudio:
             reader.finish()
         assert caught.value.position == 3 * len(FRAME) + len(id3v1())
 
+    @pytest.mark.parametrize(
+        "wrong", [b"RIFF", b"?" * 40, id3v2(bytes(MAX_TAG_BYTES)), bytes(MAX_PADDING_BYTES + 1), bare_mp3(48_000)]
+    )
+    def test_the_error_says_where_whatever_was_met(self, wrong: bytes) -> None:
+        reader = Mp3FrameReader()
+        assert reader.feed(FRAME) + reader.feed(FRAME + wrong) == FRAME * 2
+        with pytest.raises(WrongAudioError) as caught:
+            reader.finish()
+        assert caught.value.position == 2 * len(FRAME)
+
     def test_another_bit_rate_is_fine(self) -> None:
         assert outcome([MP3 + bare_mp3(kbits=64)]) == (MP3 + bare_mp3(kbits=64), None)
 
@@ -242,6 +255,11 @@ class TestFinish:
         reader, audio = read([FRAME * 2 + FRAME[:size]])
         assert audio == FRAME * 2
         assert reader.leftover_bytes == size
+
+    def test_a_header_frame_at_the_very_end_is_not_a_leftover(self) -> None:
+        reader, audio = read([FRAME + header_frame(MP3, b"Info")])
+        assert audio == FRAME
+        assert reader.leftover_bytes == 0
 
     @pytest.mark.parametrize("tag", [id3v2(), id3v1(), apev2()])
     @pytest.mark.parametrize("size", [1, 2, 9, 40])

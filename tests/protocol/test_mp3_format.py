@@ -32,6 +32,8 @@ class TestFrameHeader:
         [
             ("fffb9064", MpegVersion.MPEG_1, 44_100, 2, 128, 417, 1152),
             ("fffb9264", MpegVersion.MPEG_1, 44_100, 2, 128, 418, 1152),
+            ("fffb9164", MpegVersion.MPEG_1, 44_100, 2, 128, 417, 1152),  # the private bit
+            ("fffb90bf", MpegVersion.MPEG_1, 44_100, 2, 128, 417, 1152),  # two independent channels
             ("fffb94c4", MpegVersion.MPEG_1, 48_000, 1, 128, 384, 1152),
             ("fff3c4c4", MpegVersion.MPEG_2, 24_000, 1, 128, 384, 576),
             ("ffe348c4", MpegVersion.MPEG_2_5, 8_000, 1, 32, 288, 576),
@@ -138,8 +140,18 @@ class TestTagLength:
     def test_is_the_whole_tag(self, tag: bytes) -> None:
         assert tag_length((tag + bytes(TAG_HEAD_BYTES))[:TAG_HEAD_BYTES]) == len(tag)
 
+    @pytest.mark.parametrize(("flags", "footer"), [(0x00, 0), (0x10, 10), (0xEF, 0), (0xFF, 10)])
+    def test_of_the_id3_flags_only_the_footer_adds_bytes(self, flags: int, footer: int) -> None:
+        tag = b"ID3\x04\0" + bytes((flags, 0, 0, 0, 5))
+        assert tag_length(tag.ljust(TAG_HEAD_BYTES, b"\0")) == 10 + 5 + footer
+
+    def test_an_id3_size_has_28_bits(self) -> None:
+        assert tag_length(b"ID3\x04\0\0\x7f\x7f\x7f\x7f".ljust(TAG_HEAD_BYTES, b"\0")) == 10 + (1 << 28) - 1
+
     def test_a_footer_met_alone_is_all_there_is(self) -> None:
-        assert tag_length(apev2()[-32:]) == 32
+        footer = apev2()[-32:]
+        assert tag_length(footer) == 32
+        assert tag_length(footer[:23] + b"\xdf" + footer[24:]) == 32  # every flag but the header's
 
     @pytest.mark.parametrize(
         "tag", [b"ID3\x04\0\0\0\0\x80\0", b"ID3\xff\0\0\0\0\0\0", b"ID3\x04\xff\0\0\0\0\0", b"ID4"]
@@ -180,6 +192,9 @@ class TestSniff:
             (bare_mp3(), MP3),
             (b"\xff\xfb\x00\x64", "MP3 in free format"),
             (b"\xff\xff\x90\x64", "MPEG audio of Layer I"),
+            (b"\xff\xfd\xe8\x64", "MPEG audio of Layer II"),
+            (b"\xff\xfd\xf8\x64", None),  # bit rate 1111
+            (b"\xff\xfd\xec\x64", None),  # sample rate 11
             (b'{"code":"InternalError"}', "text (JSON)"),
             (b"<html>", "text (XML or HTML)"),
             (b"\xff\xff\xff\xff", None),  # PCM near silence
