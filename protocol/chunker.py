@@ -77,7 +77,7 @@ class Boundary:
 
 
 _CLUSTER = regex.compile(r"\X")
-_WORD_CHAR = regex.compile(r"\w")
+_WORD_CHAR = regex.compile(r"[\p{L}\p{N}]")
 _LINE_ENDS = r"\n\v\f\r\x85\u2028\u2029"
 _LINE_BREAK = regex.compile(rf"\r\n|[{_LINE_ENDS}]")
 _NO_BREAK_SPACES = "\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{FIGURE SPACE}"
@@ -248,8 +248,11 @@ class Chunker:
 
     def _take(self, *, final: bool) -> Iterator[str]:
         while self._pending and (cut := self._find_cut(final=final)):
+            whole = self._is_cluster_end(cut)
             piece, self._pending = self._pending[:cut], self._pending[cut:]
-            self._ends = [end - cut for end in self._ends[bisect_right(self._ends, cut) :]]
+            self._ends = [end - cut for end in self._ends[bisect_right(self._ends, cut) :]] if whole else []
+            if not whole:  # without its beginning, what is left of a cluster divides in another way
+                self._find_clusters(final=final)
             self._started, self._searched = True, 0
             self._fallback.clear()
             yield piece

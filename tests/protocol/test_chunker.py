@@ -140,6 +140,7 @@ class TestLaws:
 
     @given(TEXT, LIMITS)
     @example("a bb. »Da", ChunkerLimits(6, 1, 6))  # at the sixth and seventh code point the » still could close
+    @example("\u0600" * 2047 + FLAGS * 200, ChunkerLimits())  # the rest of a cluster that was cut is another
     def test_one_code_point_at_a_time_is_the_same(self, text: str, limits: ChunkerLimits) -> None:
         assert fed(list(text), limits) == split(text, limits)
 
@@ -171,7 +172,7 @@ class TestFirstPiece:
         assert machine.feed("字" * (FIRST_PIECE_CHARS + 1)) == []
         assert machine.feed("字") == ["字" * FIRST_PIECE_CHARS]
 
-    @pytest.mark.parametrize("opening", ["— ", "\n\n", "... ", "«", "¿", "!!! ", "‼️‼️ "])
+    @pytest.mark.parametrize("opening", ["— ", "\n\n", "... ", "«", "¿", "!!! ", "‼️‼️ ", "‼️ ‼️ "])
     def test_has_something_to_say(self, opening: str) -> None:
         assert split(f"{opening}Hello, {'and on ' * 20}")[0] == f"{opening}Hello, "
 
