@@ -11,6 +11,9 @@ from storage.migrate import BASELINE, MigrationError, migrate, rollback, status
 from tests.support.migrations import NAMES, Sql, add_v1_rows, connected, up_to
 from tests.support.postgres import TestDatabase
 
+CREATES = "20260501000000_voice_creates_and_jobs.sql"
+"""Its way down ends previews, which are recovered by the ledger that it drops."""
+
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 
 
@@ -86,7 +89,8 @@ async def test_previews_that_nobody_could_end_any_more_end_on_the_way_down(datab
         tasks["qwen", "processing"],
         user,
     )
-    rollback(database.admin_url)
+    for _ in NAMES[NAMES.index(CREATES) :]:
+        rollback(database.admin_url)
     states = {
         before: await sql.value("select status from public.tasks where id = $1", task) for before, task in tasks.items()
     }
