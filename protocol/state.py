@@ -309,7 +309,7 @@ class Coupling:
 
 
 COUPLINGS: Final[tuple[Coupling, ...]] = (
-    Coupling(frozenset({Session.READY, Response.FAILED}), Session.FAILED, Fault.RESPONSE_FAILED),
+    Coupling(frozenset({Response.FAILED}), Session.FAILED, Fault.RESPONSE_FAILED),
     # Before the next one: a response that never ended says more than the silence it left.
     Coupling(frozenset({Session.FINISHED, Response.IN_PROGRESS}), Session.FAILED, Fault.RESPONSE_FAILED),
     Coupling(frozenset({Session.FINISHED, Audio.SILENT}), Session.FAILED, Fault.NO_AUDIO),
