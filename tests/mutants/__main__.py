@@ -68,10 +68,10 @@ def _tests_of(module: str) -> list[str]:
     without knowing a right one from a wrong one.
     """
     folder = ROOT / "tests" / "protocol"
-    own = folder / f"test_{module.rpartition('.')[2]}.py"
-    rest = [path for path in sorted(folder.glob("test_*.py")) if path not in {own, folder / "test_report.py"}]
+    own, bounds = folder / f"test_{module.rpartition('.')[2]}.py", folder / "test_bounds.py"
+    rest = [path for path in sorted(folder.glob("test_*.py")) if path not in {own, bounds, folder / "test_report.py"}]
     concerned = [path for path in rest if module in _imports(path.read_text(), set())]
-    return [str(path) for path in ([own] if own.exists() else []) + concerned]
+    return [str(path) for path in (own, bounds, *concerned) if path.exists()]
 
 
 def _imports(source: str, seen: set[str]) -> set[str]:
