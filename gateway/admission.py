@@ -15,8 +15,8 @@ from gateway.settings import Settings
 from protocol.languages import SPOKEN_LANGUAGES, is_spoken
 from schema.http import GenerateRequest
 from schema.javascript import half_up, utf16_length, utf16_prefix
-from schema.records import VoiceRow
-from storage import voices
+from schema.records import TakenTask, VoiceRow
+from storage import generations, voices
 from storage.database import Database
 
 PREVIEW_UNITS = 50
@@ -51,6 +51,34 @@ async def admit(
         voice_name=voice.name,
         utterance=_utterance(request, voice, settings),
         metadata=task_metadata(request.text),
+    )
+
+
+async def readmit(database: Database, settings: Settings, taken: TakenTask, task_id: UUID) -> GenerationOrder:
+    """The order of a task whose rows exist, for its next attempt. A voice that was deleted since may still be used.
+
+    Raises:
+        ApiError: the generation, its voice, or the provider's use of it is gone; words for the user.
+        UnknownUser: its user is gone, and all rows with them.
+        DatabaseUnavailable: the rows could not be read.
+    """
+    generation_id, owner = taken.generation_id, taken.user_id
+    async with database.as_user(owner) as transaction:
+        row = await generations.get_generation(transaction, owner, generation_id) if generation_id else None
+        voice = await voices.get_any_voice(transaction, owner, row.voice_id) if row and row.voice_id else None
+    if row is None or voice is None:
+        raise ApiError(404, "The voice of this generation was deleted before it was made.")
+    request = GenerateRequest(voice_id=voice.id, text=row.text, language=row.language)
+    return GenerationOrder(
+        generation_id=row.id,
+        task_id=task_id,
+        owner=owner,
+        task_type="generate",
+        voice_id=voice.id,
+        voice_name=voice.name,
+        utterance=_utterance(request, voice, settings),
+        metadata={},
+        epoch=taken.epoch,
     )
 
 

@@ -14,7 +14,6 @@ from uuid import UUID
 import anyio
 import structlog
 
-from gateway.pipeline import INTERRUPTED
 from gateway.providers import QwenCustomization, VoiceKind, open_customization
 from gateway.services import Services
 from gateway.settings import ProviderMode
@@ -22,7 +21,7 @@ from protocol.customization import AudioSource, data_url
 from protocol.customization_answers import CreatedVoice
 from protocol.errors import ProviderFailure
 from schema.records import NewVoice
-from storage import generations, voices
+from storage import voices
 from storage.database import AlreadyExists, Database
 from storage.objects import REFERENCES
 from storage.profiles import create_local_user
@@ -58,13 +57,6 @@ async def create_user(admin_url: str, user_id: UUID) -> None:
     """Add a user to the local database; nothing happens when it is there. `admin_url` is the schema owner's."""
     async with Database.open(admin_url, max_connections=1) as database, database.as_service() as transaction:
         await create_local_user(transaction, user_id)
-
-
-async def prepare_rows(database: Database, admin_url: str) -> None:
-    """The demo user, and honest states for what a killed predecessor left running. Before anything new may start."""
-    await create_user(admin_url, DEMO_USER)
-    async with database.as_service() as transaction:
-        await generations.interrupt_all(transaction, INTERRUPTED)
 
 
 async def prepare_voices(services: Services) -> None:

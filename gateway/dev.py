@@ -18,7 +18,7 @@ import psutil
 
 from gateway.app import create_app
 from gateway.data_dir import Child, DataDir, RunRecord, Secrets
-from gateway.demo import DEMO_USER, DemoFailed, prepare_rows, prepare_voices
+from gateway.demo import DEMO_USER, DemoFailed, create_user, prepare_voices
 from gateway.emulator_process import ChildDied, Emulator, EmulatorAddress, open_emulator
 from gateway.greeting import greeting
 from gateway.logs import configure_logging
@@ -121,8 +121,7 @@ async def _serve(home: DataDir, parts: Parts, stop: Shutdown, say: Callable[[str
     configure_logging(parts.settings)
     waiting: list[str] = [NOT_READY]
     async with open_services(parts.settings, not_ready_reason=lambda: waiting[0] if waiting else None) as services:
-        # Before the first request can come: it cannot tell what a killed predecessor left running from what is new.
-        await prepare_rows(services.database, parts.postgres.admin_url)
+        await create_user(parts.postgres.admin_url, DEMO_USER)
 
         async def listening(base_url: str) -> None:
             home.write_record(_record(base_url, parts))

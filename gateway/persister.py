@@ -6,18 +6,22 @@ it from the answer.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import TypeVar
 
 import anyio
 import structlog
 
+from gateway.leases import Instance
 from gateway.providers.base import Outcome
 from gateway.running import GenerationOrder, RunningGeneration
+from protocol.errors import Fault
 from schema.records import Completion, NewGeneration, Provider
-from storage import generations, tasks
-from storage.database import Database, DatabaseUnavailable, UnknownUser
+from storage import generations, leases, tasks
+from storage.database import Database, DatabaseUnavailable, Transaction, UnknownUser
+from storage.errors import LeaseLost
 from storage.objects import GENERATIONS, ObjectStore, ObjectStoreUnavailable
 
 LANDING_SECONDS = 60.0
@@ -39,9 +43,10 @@ T = TypeVar("T")
 class Persister:
     """Writes rows and objects for running generations."""
 
-    def __init__(self, database: Database, objects: ObjectStore, *, provider: Provider) -> None:
+    def __init__(self, database: Database, objects: ObjectStore, instance: Instance, *, provider: Provider) -> None:
         self._database = database
         self._objects = objects
+        self._instance = instance
         self._provider = provider
 
     async def begin(self, running: RunningGeneration) -> None:
@@ -63,13 +68,15 @@ class Persister:
                         provider_model=order.utterance.model,
                         task_type=order.task_type,
                         metadata=order.metadata,
+                        lease=self._instance.lease,
+                        request_key=order.request_key,
                     ),
                 )
 
     async def note_status(self, running: RunningGeneration, status: str) -> None:
         """Write progress. Losing one is harmless: the next poll of this process reads it from memory."""
         try:
-            async with self._database.as_service() as transaction:
+            async with self._as_latest(running.order) as transaction:
                 await tasks.set_provider_status(transaction, running.task_id, status)
         except Exception as error:
             running.trace.log.warning("database.status_lost", status=status, error=type(error).__name__)
@@ -80,21 +87,49 @@ class Persister:
             with running.trace.step("persist", audio_bytes=running.log.size):
                 await until_it_lands(lambda: self._put(running))
                 completed = await until_it_lands(lambda: self._complete(running, outcome))
+        except LeaseLost:
+            await self.withdraw(running)
+            return
         except Exception:  # whatever it was, the rows have to say that there is no audio
             running.trace.log.exception("persist.gave_up", audio_bytes=running.log.size)
-            await self.fail(running, NOT_STORED)
+            await self.fail(running, NOT_STORED, Fault.UNKNOWN)
             return
         if not completed:
             await self._discard_unless_completed(running)
 
-    async def fail(self, running: RunningGeneration, message: str) -> None:
-        """Rows to `failed`, with words for the user, and no audio left behind."""
+    async def fail(self, running: RunningGeneration, message: str, fault: Fault) -> None:
+        """Rows to `failed`, with words for the user, and no audio left behind. A failure that repeating may mend, and
+        of which nobody has heard anything, frees the request's key."""
+        free_key = fault.facts.retryable and not running.log.size
+
+        async def write() -> bool:
+            async with self._as_latest(running.order) as transaction:
+                return await generations.fail_generation(
+                    transaction,
+                    running.generation_id,
+                    running.task_id,
+                    message,
+                    fault=fault.value,
+                    free_key=free_key,
+                )
+
+        await self._write_terminal(running, write)
+        if running.log.size:
+            await self._discard_unless_completed(running)
+
+    async def hand_over(self, running: RunningGeneration) -> None:
+        """Let another process begin it anew; this one is being stopped."""
 
         async def write() -> bool:
             async with self._database.as_service() as transaction:
-                return await generations.fail_generation(transaction, running.generation_id, running.task_id, message)
+                return bool(await leases.hand_over(transaction, self._instance.id, [running.task_id]))
 
         await self._write_terminal(running, write)
+        await self.withdraw(running)
+
+    async def withdraw(self, running: RunningGeneration) -> None:
+        """Leave the rows to whoever has them now, and no audio behind."""
+        running.trace.log.warning("generation.left_to_others", audio_bytes=running.log.size)
         if running.log.size:
             await self._discard_unless_completed(running)
 
@@ -115,7 +150,7 @@ class Persister:
     async def _complete(self, running: RunningGeneration, outcome: Outcome) -> bool:
         trace, order = running.trace, running.order
         first_audio_ms = trace.at("provider.first_audio")
-        async with self._database.as_service() as transaction:
+        async with self._as_latest(order) as transaction:
             return await generations.complete_generation(
                 transaction,
                 Completion(
@@ -139,9 +174,18 @@ class Persister:
                 ),
             )
 
+    @asynccontextmanager
+    async def _as_latest(self, order: GenerationOrder) -> AsyncIterator[Transaction]:
+        """A service transaction during which nobody takes the task over. Raises `LeaseLost` when somebody did."""
+        async with self._database.as_service() as transaction:
+            await leases.hold(transaction, order.task_id, order.epoch)
+            yield transaction
+
     async def _write_terminal(self, running: RunningGeneration, write: Callable[[], Awaitable[bool]]) -> None:
         try:
             await until_it_lands(write)
+        except LeaseLost as lost:
+            running.trace.log.warning("lease.lost", error=str(lost))
         except Exception:  # there is nobody to tell: the generation is over, and others run beside it
             running.trace.log.exception("database.terminal_state_lost")
 
@@ -160,7 +204,7 @@ class Persister:
                 row = await generations.get_generation(transaction, order.owner, order.generation_id)
         except UnknownUser:  # the rows went with their user
             return False
-        return row is not None and row.status == "completed"
+        return row is not None and row.status == "completed" and row.audio_object_key == order.object_key
 
 
 async def until_it_lands(operation: Callable[[], Awaitable[T]]) -> T:

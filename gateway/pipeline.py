@@ -32,6 +32,7 @@ CRASHED = "Something went wrong on our side. Please generate it again."
 _FAULT_OF = {
     EndReason.CANCELLED: Fault.CANCELLED,
     EndReason.SHUTDOWN: Fault.CONNECTION_LOST,
+    EndReason.LOST: Fault.CONNECTION_LOST,
     EndReason.CRASHED: Fault.UNKNOWN,
 }
 
@@ -89,6 +90,8 @@ async def _speak(running: RunningGeneration, provider: SpeechProvider, persister
 
 
 async def _write_rows(running: RunningGeneration, persister: Persister, pipeline: anyio.CancelScope) -> None:
+    if running.rows_exist:
+        return  # a later attempt
     try:
         await persister.begin(running)
     except Exception as error:
@@ -123,7 +126,7 @@ async def _failed(running: RunningGeneration, persister: Persister, failure: Pro
 
     async def record() -> None:
         await running.cleared()
-        await persister.fail(running, facts.detail)
+        await persister.fail(running, facts.detail, failure.fault)
         recorded.set()
 
     async with anyio.create_task_group() as tasks:
@@ -147,8 +150,16 @@ async def _stopped(running: RunningGeneration, persister: Persister) -> None:
         running.log.fail(failure)
     if not running.rows_exist:
         running.rows_refused(failure)
-    # Even then: a cancelled commit may have reached the database, and for rows that never came this changes nothing.
-    if running.end_reason is EndReason.CANCELLED:
-        await persister.cancel(running)
-    else:
-        await persister.fail(running, CRASHED if running.end_reason is EndReason.CRASHED else INTERRUPTED)
+    # Even when they were refused: a cancelled commit may have reached the database, and for rows that never came this
+    # changes nothing.
+    match running.end_reason:
+        case EndReason.CANCELLED:
+            await persister.cancel(running)
+        case EndReason.LOST:
+            await persister.withdraw(running)
+        case EndReason.SHUTDOWN if running.order.task_type == "generate":
+            await persister.hand_over(running)
+        case EndReason.SHUTDOWN:
+            await persister.fail(running, INTERRUPTED, failure.fault)
+        case EndReason.CRASHED:
+            await persister.fail(running, CRASHED, failure.fault)

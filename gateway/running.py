@@ -12,6 +12,7 @@ import anyio
 from gateway.audio_log import AudioLog
 from gateway.providers.base import Utterance
 from gateway.tracing import Trace
+from schema.records import RequestKey
 
 TaskType = Literal["generate", "generate_stream"]
 
@@ -23,7 +24,8 @@ ACTIVE = ("pending", "processing")
 class GenerationOrder:
     """A generation that admission has accepted: everything the pipeline needs, decided once.
 
-    `metadata` is what v1 keeps on the task row (v1 contract 2.2): lengths, a preview, the estimated minutes.
+    `metadata` is what v1 keeps on the task row (v1 contract 2.2): lengths, a preview, the estimated minutes. `epoch` is
+    the number of the attempt, from 1; later ones begin with rows that exist.
     """
 
     generation_id: UUID
@@ -34,11 +36,15 @@ class GenerationOrder:
     voice_name: str
     utterance: Utterance
     metadata: dict[str, object]
+    epoch: int = 1
+    request_key: RequestKey | None = None
 
     @property
     def object_key(self) -> str:
-        """Where the audio will lie in the `generations` bucket."""
-        return f"{self.owner}/{self.generation_id}.mp3"
+        """Where the audio will lie in the `generations` bucket. Each attempt has a key of its own: one that was taken
+        for dead and is not must not write over the audio of the next, or remove it."""
+        attempt = "" if self.epoch == 1 else f"-{self.epoch}"
+        return f"{self.owner}/{self.generation_id}{attempt}.mp3"
 
 
 class EndReason(Enum):
@@ -47,6 +53,8 @@ class EndReason(Enum):
     CANCELLED = "cancelled"
     SHUTDOWN = "shutdown"
     CRASHED = "crashed"
+    LOST = "lost"
+    """Another process works on it now, or its rows were deleted: nothing of it may be written any more."""
 
 
 class RunningGeneration:

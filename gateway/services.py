@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from gateway.auth import Authenticator, open_authenticator
+from gateway.leases import Instance, LeaseKeeper
 from gateway.modal import ModalJobs
 from gateway.pacing import Pacer
 from gateway.persister import Persister
+from gateway.pickup import PickUp
 from gateway.providers import open_customization, open_modal, open_provider
 from gateway.settings import ProviderMode, Settings
 from gateway.signing import Signer
@@ -39,10 +41,14 @@ class Services:
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, *, not_ready_reason: Callable[[], str | None] = lambda: None
+    settings: Settings, *, not_ready_reason: Callable[[], str | None] = lambda: None, address: str | None = None
 ) -> AsyncIterator[Services]:
-    """Open the database pool, the object store and the providers. Leaving stops what still runs, then closes them."""
+    """Open the database pool, the object store and the providers. Leaving stops what still runs, then closes them.
+
+    `address` is the base URL at which other instances reach this one, None when they cannot.
+    """
     objects = ObjectStore.open(settings.objects_url)
+    instance = Instance.new(settings.lease_seconds, address)
     async with (
         Database.open(
             settings.database_url,
@@ -54,18 +60,21 @@ async def open_services(
         open_provider(settings, turn=_pacer(settings, database).wait_turn) as provider,
         open_modal(settings) as modal,
         open_customization(settings) as customization,
+        _keeping_leases(settings, database, instance) as keeper,
         Supervisor(
             provider,
-            Persister(database, objects, provider=ProviderMode.QWEN.value),
+            Persister(database, objects, instance, provider=ProviderMode.QWEN.value),
+            keeper,
             max_running=settings.max_concurrent_generations,
         ) as supervisor,
     ):
-        jobs = ModalJobs(settings, database, objects, modal, supervisor)
+        jobs = ModalJobs(settings, database, objects, modal, supervisor, keeper)
         signer = Signer(settings.signing_secret)
         recordings = Recordings(objects, settings, signer)
         studio = open_studio(settings, database, recordings, customization, provider, supervisor)
         chores = [Chore("modal.jobs", jobs.sweep), Chore("studio.stale", studio.recover_stale)]
-        async with sweeping(chores, settings.sweep_seconds):
+        others = [Chore("leases.pick_up", PickUp(settings, database, keeper, supervisor).look)]
+        async with sweeping(chores, settings.sweep_seconds), sweeping(others, instance.beat_seconds):
             yield Services(
                 settings=settings,
                 database=database,
@@ -78,6 +87,16 @@ async def open_services(
                 not_ready_reason=not_ready_reason,
                 provider_trouble=lambda: provider.trouble,
             )
+
+
+@asynccontextmanager
+async def _keeping_leases(settings: Settings, database: Database, instance: Instance) -> AsyncIterator[LeaseKeeper]:
+    """Outlives the supervisor: what it stops at the end still has to be its own while its rows are written."""
+    keeper = LeaseKeeper(database, instance, listen_url=settings.database_listen_url)
+    async with sweeping(
+        [Chore("leases.renew", keeper.renew), Chore("leases.hear", keeper.hear)], instance.beat_seconds
+    ):
+        yield keeper
 
 
 def _pacer(settings: Settings, database: Database) -> Pacer:

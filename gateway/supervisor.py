@@ -16,6 +16,7 @@ import structlog
 from anyio.abc import TaskGroup
 
 from gateway.errors import ApiError
+from gateway.leases import Holding, LeaseKeeper
 from gateway.persister import Persister
 from gateway.pipeline import run_generation
 from gateway.providers.base import SpeechProvider
@@ -28,9 +29,12 @@ _log: structlog.typing.FilteringBoundLogger = structlog.get_logger("utter.superv
 class Supervisor:
     """Use as an async context manager; leaving it stops what still runs and waits for the rows to say so."""
 
-    def __init__(self, provider: SpeechProvider, persister: Persister, *, max_running: int) -> None:
+    def __init__(
+        self, provider: SpeechProvider, persister: Persister, keeper: LeaseKeeper, *, max_running: int
+    ) -> None:
         self._provider = provider
         self._persister = persister
+        self._keeper = keeper
         self._max_running = max_running
         self._running: dict[UUID, RunningGeneration] = {}
         self._jobs: set[anyio.CancelScope] = set()
@@ -63,14 +67,20 @@ class Supervisor:
     def draining(self) -> bool:
         return self._draining
 
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may begin here."""
+        return not self._draining and self.active < self._max_running
+
     def start(self, order: GenerationOrder, trace: Trace) -> RunningGeneration:
         """Begin a generation. Raises `ApiError` 503 while draining or when `max_running` already run."""
-        tasks = self._ready_for_work()
-        trace.bind(generation_id=str(order.generation_id), task_id=str(order.task_id))
+        return self._start(RunningGeneration(order, trace))
+
+    def resume(self, order: GenerationOrder, trace: Trace) -> RunningGeneration:
+        """As `start`, for the next attempt of a generation whose rows exist and whose lease is this process's."""
         running = RunningGeneration(order, trace)
-        self._running[order.generation_id] = running
-        tasks.start_soon(self._run, running, name=f"generation {order.generation_id}")
-        return running
+        running.rows_written()
+        return self._start(running)
 
     def start_job(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Begin work that outlives its request, such as making a voice. Raises as `start`; what `work` raises is
@@ -113,10 +123,22 @@ class Supervisor:
             self._became_idle = anyio.Event()
         return self._tasks
 
-    async def _run(self, running: RunningGeneration) -> None:
+    def _start(self, running: RunningGeneration) -> RunningGeneration:
+        tasks = self._ready_for_work()
+        order = running.order
+        running.trace.bind(generation_id=str(order.generation_id), task_id=str(order.task_id))
+        self._running[order.generation_id] = running
+        # Before anything is awaited: a renewal in between would take the lease for one that nobody needs.
+        holding = Holding(order.task_id, lambda: running.rows_exist, running.stop)
+        self._keeper.hold(holding)
+        tasks.start_soon(self._run, running, holding, name=f"generation {order.generation_id}")
+        return running
+
+    async def _run(self, running: RunningGeneration, holding: Holding) -> None:
         try:
             await run_generation(running, self._provider, self._persister)
         finally:
+            self._keeper.release(holding)
             del self._running[running.generation_id]
             self._tell_when_idle()
 

@@ -105,7 +105,7 @@ class GenerationRow(msgspec.Struct, frozen=True, kw_only=True):
 
     `voice_name` stays after the voice was deleted softly. `audio_sha256` is lower-case hex of the stored object,
     `audio_bytes` its length, `characters_billed` what the vendor counted. `first_audio_seconds` counts from the
-    request, `timings` are the steps of its trace.
+    request, `timings` are the steps of its trace, `fault` is why it failed, where the gateway knows.
     """
 
     id: UUID
@@ -130,10 +130,76 @@ class GenerationRow(msgspec.Struct, frozen=True, kw_only=True):
     characters_billed: int | None
     first_audio_seconds: float | None
     timings: list[Json] | None
+    fault: str | None
+
+
+class NewLease(msgspec.Struct, frozen=True, kw_only=True):
+    """Who works on a new task: the process, the base URL at which other instances reach it (None when they cannot), and
+    for how many seconds unless it is renewed."""
+
+    instance: UUID
+    address: str | None
+    seconds: float
+
+
+class LeaseRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A lease that has not run out. `epoch` is the number of the attempt, from 1, `user_id` the task's owner."""
+
+    task_id: UUID
+    user_id: UUID
+    instance: UUID
+    address: str | None
+    epoch: int
+
+
+class RenewedLease(msgspec.Struct, frozen=True, kw_only=True):
+    """A lease that was renewed, with its task's status: a task that has ended needs nobody any more."""
+
+    task_id: UUID
+    epoch: int
+    status: Status
+
+
+class ForeignTask(msgspec.Struct, frozen=True, kw_only=True):
+    """A running task of another instance, or of nobody (`epoch` 0).
+
+    `sign` changes as long as somebody works on it, and is `storage.leases.HANDED_OVER` when its process gave it up.
+    `held`: it may not be taken, because its audio waits on a disk.
+    """
+
+    task_id: UUID
+    type: TaskType
+    provider: Provider
+    epoch: int
+    sign: datetime
+    held: bool
+
+
+class TakenTask(msgspec.Struct, frozen=True, kw_only=True):
+    """A task that is the caller's now. `epoch` is the number of the attempt that begins."""
+
+    epoch: int
+    user_id: UUID
+    generation_id: UUID | None
+
+
+class RequestKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A client's `Idempotency-Key` and the SHA-256, lower-case hex, of the request it stands for."""
+
+    key: str
+    request_sha256: str
+
+
+class RequestKeyRow(RequestKey, frozen=True, kw_only=True):
+    """A key that is bound to what its request began."""
+
+    user_id: UUID
+    generation_id: UUID
+    task_id: UUID
 
 
 class NewGeneration(msgspec.Struct, frozen=True, kw_only=True):
-    """A generation and the task that watches it, to insert together.
+    """A generation and the task that watches it, to insert together with its lease and the key of its request.
 
     `metadata` is added to the task's own (`voice_id`, `voice_name`, `language`): contract 2.2 lists what v1 keeps.
     """
@@ -149,6 +215,8 @@ class NewGeneration(msgspec.Struct, frozen=True, kw_only=True):
     task_type: Literal["generate", "generate_stream"]
     provider_model: str | None = None
     metadata: Json = {}
+    lease: NewLease | None = None
+    request_key: RequestKey | None = None
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True):

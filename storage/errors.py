@@ -16,7 +16,18 @@ ONE_ACTIVE_GENERATE = "idx_tasks_generate_one_active_per_user"
 UNIQUE_HANDLE = "profiles_handle_key"
 """One handle, one profile (contract 3.1)."""
 
-USER_KEYS = frozenset({"profiles_id_fkey", "voices_user_id_fkey", "generations_user_id_fkey", "tasks_user_id_fkey"})
+ONE_REQUEST_A_KEY = "idempotency_keys_pkey"
+"""A user's idempotency key is bound once."""
+
+USER_KEYS = frozenset(
+    {
+        "profiles_id_fkey",
+        "voices_user_id_fkey",
+        "generations_user_id_fkey",
+        "tasks_user_id_fkey",
+        "idempotency_keys_user_id_fkey",
+    }
+)
 """The foreign keys on `auth.users` (contract 3.1)."""
 
 
@@ -30,6 +41,14 @@ class DatabaseUnavailable(StorageError):
 
 class ActiveTaskExists(StorageError):
     """The user already has a `generate` task that is pending or processing."""
+
+
+class RequestKeyTaken(StorageError):
+    """The user's idempotency key is bound already: the same request was sent twice, or another one by the same key."""
+
+
+class LeaseLost(StorageError):
+    """Another process works on the task now: nothing the caller writes may change it any more."""
 
 
 class UnknownUser(StorageError):
@@ -102,6 +121,8 @@ def _already_there(error: asyncpg.UniqueViolationError) -> StorageError | None:
         return ActiveTaskExists("the user has an active generate task")
     if name == UNIQUE_HANDLE:
         return HandleTaken("another profile has this handle")
+    if name == ONE_REQUEST_A_KEY:
+        return RequestKeyTaken("the idempotency key is bound already")
     if name.endswith("_pkey"):
         return AlreadyExists(f"{error.table_name} has a row with this id")
     return None

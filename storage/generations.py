@@ -13,6 +13,7 @@ import msgspec
 
 from schema.queries import Query, load
 from schema.records import Completion, GenerationRow, NewGeneration, Page
+from storage import leases, request_keys
 from storage.database import Transaction
 from storage.paging import offset
 
@@ -28,7 +29,7 @@ _FIND_OWNER: Query[UUID | None] = load("generations.find_owner", UUID)
 _COMPLETE: Query[bool] = load("generations.complete", bool)
 _FAIL: Query[bool] = load("generations.fail", bool)
 _CANCEL: Query[bool] = load("generations.cancel", bool)
-_INTERRUPT_ALL: Query[int] = load("generations.interrupt_all", int)
+_FAIL_STRANDED: Query[int] = load("generations.fail_stranded", int)
 
 
 async def list_generations(
@@ -56,10 +57,10 @@ async def delete_generation(tx: Transaction, owner: UUID, generation_id: UUID) -
 
 
 async def start_generation(tx: Transaction, new: NewGeneration) -> None:
-    """Insert the generation (`processing`) and its task (`pending`, `provider_status` `queued`).
+    """Insert the generation (`processing`) and its task (`pending`, `provider_status` `queued`), leased and bound.
 
-    Raises `ActiveTaskExists` for a second active task of type `generate`, `UnknownUser`, or `AlreadyExists`; then
-    neither row is left.
+    Raises `RequestKeyTaken`, `ActiveTaskExists` for a second active task of type `generate`, `UnknownUser`, or
+    `AlreadyExists`; then no row is left.
     """
     await tx.fetch_value(
         _INSERT,
@@ -71,6 +72,10 @@ async def start_generation(tx: Transaction, new: NewGeneration) -> None:
         provider=new.provider,
         provider_model=new.provider_model,
     )
+    if new.request_key is not None:
+        # Before the task: of two equal requests at once, the second is to learn that it is the same, and not that its
+        # user has an active task.
+        await request_keys.bind(tx, new.user_id, new.request_key, new.generation_id, new.task_id)
     await tx.fetch_value(
         _INSERT_TASK,
         task_id=new.task_id,
@@ -87,6 +92,8 @@ async def start_generation(tx: Transaction, new: NewGeneration) -> None:
             **new.metadata,
         },
     )
+    if new.lease is not None:
+        await leases.insert(tx, new.task_id, new.lease)
 
 
 async def find_owner(tx: Transaction, generation_id: UUID) -> UUID | None:
@@ -103,12 +110,22 @@ async def complete_generation(tx: Transaction, done: Completion) -> bool:
     return await tx.fetch_value(_COMPLETE, **msgspec.structs.asdict(done))
 
 
-async def fail_generation(tx: Transaction, generation_id: UUID | None, task_id: UUID, message: str) -> bool:
+async def fail_generation(
+    tx: Transaction,
+    generation_id: UUID | None,
+    task_id: UUID,
+    message: str,
+    *,
+    fault: str | None = None,
+    free_key: bool = False,
+) -> bool:
     """Both rows become `failed` with `message`, words for the user. False when neither was running.
 
-    A design's task has no generation.
+    A design's task has no generation. With `free_key` the request's key, if it had one, may be used again.
     """
-    return await tx.fetch_value(_FAIL, generation_id=generation_id, task_id=task_id, message=message)
+    return await tx.fetch_value(
+        _FAIL, generation_id=generation_id, task_id=task_id, message=message, fault=fault, free_key=free_key
+    )
 
 
 async def cancel_generation(
@@ -121,9 +138,6 @@ async def cancel_generation(
     return await tx.fetch_value(_CANCEL, generation_id=generation_id, task_id=task_id, message=message)
 
 
-async def interrupt_all(tx: Transaction, message: str) -> int:
-    """Fail what a dead server left running, and say how many tasks; Modal jobs that still run over there stay.
-
-    Only for a server that is alone on its database, at its start: it cannot tell a dead owner from a live one.
-    """
-    return await tx.fetch_value(_INTERRUPT_ALL, message=message)
+async def fail_stranded(tx: Transaction, message: str, *, older_than_seconds: float) -> int:
+    """Fail running generations of that age whose task was deleted under them, and say how many."""
+    return await tx.fetch_value(_FAIL_STRANDED, message=message, older_than_seconds=older_than_seconds)

@@ -9,7 +9,7 @@ from gateway.admission import check_text, find_voice, task_metadata
 from gateway.errors import ApiError
 from gateway.settings import Settings
 from schema.http import GenerateRequest
-from schema.records import VoiceRow
+from schema.records import RequestKey, VoiceRow
 from storage import tasks
 from storage.database import ActiveTaskExists, Database
 from storage.objects import REFERENCES, InvalidKey, ObjectInfo, ObjectMissing, ObjectStore
@@ -34,6 +34,7 @@ class ModalOrder:
     text: str = field(repr=False)
     language: str
     metadata: dict[str, object]
+    request_key: RequestKey | None = None
 
 
 async def admit(

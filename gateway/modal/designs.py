@@ -7,6 +7,7 @@ from uuid import UUID
 
 import structlog
 
+from gateway.leases import Holding, LeaseKeeper
 from gateway.modal import words
 from gateway.modal.failures import log_failure
 from gateway.modal.patience import age_seconds
@@ -40,7 +41,10 @@ _log: structlog.typing.FilteringBoundLogger = structlog.get_logger("utter.modal"
 class Designs:
     """Starts previews and ends their rows."""
 
-    def __init__(self, rows: Rows, objects: ObjectStore, api: ModalApi, supervisor: Supervisor) -> None:
+    def __init__(
+        self, rows: Rows, objects: ObjectStore, api: ModalApi, supervisor: Supervisor, keeper: LeaseKeeper
+    ) -> None:
+        self._keeper = keeper
         self._rows = rows
         self._objects = objects
         self._api = api
@@ -66,20 +70,24 @@ class Designs:
     async def _run(self, task: TaskRow, claimed: Receipt[bool]) -> None:
         self._under_way.add(task.id)
         try:
-            won = await refusing(claimed, partial(self._claim, task))
-            if won is None:
-                _log.warning("modal.design_not_begun", task_id=str(task.id))
-                return
-            claimed.accept(won)
-            wanted = _wanted(task)
-            if won and wanted is not None:
-                await self._design(task, wanted)
+            with self._keeper.held(Holding(task.id)):
+                await self._claim_and_design(task, claimed)
         finally:
             self._under_way.discard(task.id)
 
+    async def _claim_and_design(self, task: TaskRow, claimed: Receipt[bool]) -> None:
+        won = await refusing(claimed, partial(self._claim, task))
+        if won is None:
+            _log.warning("modal.design_not_begun", task_id=str(task.id))
+            return
+        claimed.accept(won)
+        wanted = _wanted(task)
+        if won and wanted is not None:
+            await self._design(task, wanted)
+
     async def _claim(self, task: TaskRow) -> bool:
         """Whether it is ours to make; one that does not say what to make has failed then."""
-        won = await self._rows.claim_design(task.id)
+        won = await self._rows.claim_design(task.id, self._keeper.instance.lease)
         if won and _wanted(task) is None:
             await self._rows.fail(None, task.id, words.DESIGN_INCOMPLETE)
         return won

@@ -11,6 +11,7 @@ from uuid import UUID
 import anyio
 import structlog
 
+from gateway.leases import LeaseKeeper
 from gateway.modal import words
 from gateway.modal.admission import ModalOrder, admit
 from gateway.modal.designs import Designs
@@ -58,15 +59,21 @@ class ModalJobs:
     """Generations and previews at Modal, from admission to terminal rows."""
 
     def __init__(
-        self, settings: Settings, database: Database, objects: ObjectStore, api: ModalApi, supervisor: Supervisor
+        self,
+        settings: Settings,
+        database: Database,
+        objects: ObjectStore,
+        api: ModalApi,
+        supervisor: Supervisor,
+        keeper: LeaseKeeper,
     ) -> None:
         self._settings = settings
         self._database = database
         self._objects = objects
         self._supervisor = supervisor
         self._rows = Rows(database)
-        self._submission = Submission(self._rows, objects, api, anyio.CapacityLimiter(MAX_SUBMITS))
-        self._designs = Designs(self._rows, objects, api, supervisor)
+        self._submission = Submission(self._rows, objects, api, keeper, anyio.CapacityLimiter(MAX_SUBMITS))
+        self._designs = Designs(self._rows, objects, api, supervisor, keeper)
         self._progress = Progress(
             self._rows, api, Finalizer(self._rows, objects, api), Patience(settings.modal_job_seconds)
         )

@@ -11,8 +11,8 @@ import anyio
 import structlog
 
 from gateway.persister import until_it_lands
-from schema.records import Completion, GenerationRow, TaskRow
-from storage import generations, jobs, tasks
+from schema.records import Completion, GenerationRow, NewLease, TaskRow
+from storage import generations, jobs, leases, tasks
 from storage.database import Database, UnknownUser
 
 CLEANUP_SECONDS = 5.0
@@ -53,10 +53,13 @@ class Rows:
         async with self.database.as_service() as transaction:
             await jobs.count_poll(transaction, task_id)
 
-    async def claim_design(self, task_id: UUID) -> bool:
-        """Whether the caller is the one to start this design."""
+    async def claim_design(self, task_id: UUID, lease: NewLease) -> bool:
+        """Whether the caller is the one to start this design; it has the lease then."""
         async with self.database.as_service() as transaction:
-            return await jobs.claim_design(transaction, task_id)
+            won = await jobs.claim_design(transaction, task_id)
+            if won:
+                await leases.begin(transaction, task_id, lease)
+            return won
 
     async def complete(self, done: Completion) -> bool:
         """The audio of a generation is stored."""

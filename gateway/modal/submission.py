@@ -12,6 +12,7 @@ import anyio
 import structlog
 
 from gateway.errors import ApiError
+from gateway.leases import Holding, LeaseKeeper
 from gateway.modal import words
 from gateway.modal.admission import ModalOrder, read_recording
 from gateway.modal.failures import log_failure
@@ -46,12 +47,15 @@ class Submission:
     rows: Rows
     objects: ObjectStore
     api: ModalApi
+    keeper: LeaseKeeper
     places: anyio.CapacityLimiter
 
     async def run(self, order: ModalOrder, trace: Trace, receipt: Receipt[ModalOrder]) -> None:
         """Submit, and tell `receipt`: that the job runs, or an `ApiError`, `ProviderFailure` or storage error."""
         try:
-            await self._begin(order, trace)
+            # Only until the job's id is kept: from then on whoever sweeps looks after it.
+            with self.keeper.held(Holding(order.task_id)):
+                await self._begin(order, trace)
         except Exception as error:
             # A refusal is the request's to answer. A defect is answered by it too, and logged by whoever runs this.
             receipt.refuse(error)
@@ -98,6 +102,8 @@ class Submission:
                     provider="modal",
                     task_type="generate",
                     metadata=order.metadata,
+                    lease=self.keeper.instance.lease,
+                    request_key=order.request_key,
                 ),
             )
 

@@ -97,6 +97,8 @@ class QwenRealtime:
         on_status: Callable[[str], None],
     ) -> Outcome:
         """See `SpeechProvider.speak`. Retries by itself, but never once audio has reached `sink`."""
+        if not self._options.account.api_key:  # work of an earlier mode
+            raise ProviderFailure(Fault.NOT_CONFIGURED)
         first_audio_at = anyio.current_time() + self._options.deadlines.first_audio
         script = self._script(utterance)
         gauge = _Gauge(sink)

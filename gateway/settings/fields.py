@@ -248,6 +248,18 @@ class Settings:
         64,
         "Provider sessions at once. Each keeps up to 15 MB of audio until its last listener leaves.",
     )
+    lease_seconds: float = variable(
+        "UTTER_LEASE_SECONDS",
+        seconds(0.3, 300),
+        10.0,
+        "How long a process may be silent before others take over what it works on.",
+    )
+    task_attempts: int = variable(
+        "UTTER_TASK_ATTEMPTS",
+        integer(1, 10),
+        3,
+        "How often a task is begun, by one process after another, before it fails. Each may be billed.",
+    )
     log_level: LogLevel = variable(
         "UTTER_LOG_LEVEL", one_of(LogLevel), LogLevel.DEBUG, "debug has the start of every step, info only its end."
     )

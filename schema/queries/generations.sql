@@ -5,7 +5,7 @@ select generation.id, generation.user_id, generation.voice_id, voice.name as voi
   generation.generation_time_seconds, generation.error_message, generation.created_at, generation.completed_at,
   generation.tts_provider, generation.provider_model, generation.output_format, generation.provider_metadata,
   generation.audio_bytes, generation.audio_sha256, generation.characters_billed, generation.first_audio_seconds,
-  generation.timings
+  generation.timings, generation.fault
 from public.generations generation
 left join public.voices voice on voice.id = generation.voice_id and voice.user_id = :owner
 where generation.user_id = :owner
@@ -28,7 +28,7 @@ select generation.id, generation.user_id, generation.voice_id, voice.name as voi
   generation.generation_time_seconds, generation.error_message, generation.created_at, generation.completed_at,
   generation.tts_provider, generation.provider_model, generation.output_format, generation.provider_metadata,
   generation.audio_bytes, generation.audio_sha256, generation.characters_billed, generation.first_audio_seconds,
-  generation.timings
+  generation.timings, generation.fault
 from public.generations generation
 left join public.voices voice on voice.id = generation.voice_id and voice.user_id = :owner
 where generation.id = :generation_id and generation.user_id = :owner;
@@ -48,7 +48,7 @@ returning generation.id, generation.user_id, generation.voice_id,
   generation.generation_time_seconds, generation.error_message, generation.created_at, generation.completed_at,
   generation.tts_provider, generation.provider_model, generation.output_format, generation.provider_metadata,
   generation.audio_bytes, generation.audio_sha256, generation.characters_billed, generation.first_audio_seconds,
-  generation.timings;
+  generation.timings, generation.fault;
 
 -- name: find_owner
 select utter.generation_owner(:generation_id);
@@ -60,10 +60,10 @@ select utter.complete_generation(
 );
 
 -- name: fail
-select utter.fail_generation(:generation_id, :task_id, :message);
+select utter.fail_generation(:generation_id, :task_id, :message, :fault, :free_key);
 
 -- name: cancel
 select utter.cancel_generation(:generation_id, :task_id, :message);
 
--- name: interrupt_all
-select utter.interrupt_all(:message);
+-- name: fail_stranded
+select utter.fail_stranded(:older_than_seconds, :message);

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from gateway.admission import admit
 from gateway.cancellation import end_work
+from gateway.leases import LeaseKeeper
 from gateway.persister import Persister
 from gateway.pipeline import CRASHED
 from gateway.providers.base import Outcome
@@ -25,6 +26,7 @@ from storage import generations
 from storage.database import DatabaseUnavailable
 from tests.support.exchange import WAIT_SECONDS
 from tests.support.gateway import Caller, Gateway, Stage
+from tests.support.leases import new_instance, open_keeper
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -33,7 +35,7 @@ class Interrupted(Persister):
     """A persister to which something happens once the completion is committed, before it hears so."""
 
     def __init__(self, gateway: Gateway, after_commit: Callable[[RunningGeneration], None]) -> None:
-        super().__init__(gateway.services.database, gateway.services.objects, provider="qwen")
+        super().__init__(gateway.services.database, gateway.services.objects, new_instance(), provider="qwen")
         self._after_commit = after_commit
 
     async def _complete(self, running: RunningGeneration, outcome: Outcome) -> bool:
@@ -46,11 +48,15 @@ class Defective(Persister):
     """A persister with a defect in one of its methods."""
 
     def __init__(self, gateway: Gateway, method: str) -> None:
-        super().__init__(gateway.services.database, gateway.services.objects, provider="qwen")
+        super().__init__(gateway.services.database, gateway.services.objects, new_instance(), provider="qwen")
         setattr(self, method, self._defect)
 
     async def _defect(self, *_arguments: object) -> None:
         raise LookupError("a defect")
+
+
+def keeper(gateway: Gateway) -> LeaseKeeper:
+    return open_keeper(gateway.services.database)
 
 
 async def begin(gateway: Gateway, ada: Caller, supervisor: Supervisor) -> RunningGeneration:
@@ -88,7 +94,7 @@ async def is_stored(gateway: Gateway, running: RunningGeneration) -> bool:
 @pytest.mark.parametrize("reason", EndReason)
 async def test_told_to_stop_while_the_completion_commits(gateway: Gateway, ada: Caller, reason: EndReason) -> None:
     persister = Interrupted(gateway, lambda running: running.stop(reason))
-    async with Supervisor(gateway.stage, persister, max_running=1) as supervisor:
+    async with Supervisor(gateway.stage, persister, keeper(gateway), max_running=1) as supervisor:
         running = await begin(gateway, ada, supervisor)
         await speak_to_the_end(gateway.stage, running)
     row = await row_of(gateway, running)
@@ -103,7 +109,7 @@ async def test_a_completion_whose_answer_is_lost(gateway: Gateway, ada: Caller) 
             raise error
 
     persister = Interrupted(gateway, lose_the_first_answer)
-    async with Supervisor(gateway.stage, persister, max_running=1) as supervisor:
+    async with Supervisor(gateway.stage, persister, keeper(gateway), max_running=1) as supervisor:
         running = await begin(gateway, ada, supervisor)
         await speak_to_the_end(gateway.stage, running)
     row = await row_of(gateway, running)
@@ -112,7 +118,7 @@ async def test_a_completion_whose_answer_is_lost(gateway: Gateway, ada: Caller) 
 
 @pytest.mark.parametrize("method", ["store", "note_status"])
 async def test_a_defect_ends_one_generation_and_says_so(gateway: Gateway, ada: Caller, method: str) -> None:
-    async with Supervisor(gateway.stage, Defective(gateway, method), max_running=1) as supervisor:
+    async with Supervisor(gateway.stage, Defective(gateway, method), keeper(gateway), max_running=1) as supervisor:
         running = await begin(gateway, ada, supervisor)
         if method == "store":
             await speak_to_the_end(gateway.stage, running)
@@ -122,7 +128,7 @@ async def test_a_defect_ends_one_generation_and_says_so(gateway: Gateway, ada: C
 
 
 async def test_a_defect_in_the_last_write_ends_one_generation_only(gateway: Gateway, ada: Caller) -> None:
-    async with Supervisor(gateway.stage, Defective(gateway, "fail"), max_running=2) as supervisor:
+    async with Supervisor(gateway.stage, Defective(gateway, "fail"), keeper(gateway), max_running=2) as supervisor:
         running = await begin(gateway, ada, supervisor)
         other = await begin(gateway, ada, supervisor)
         await gateway.stage.began(2)
@@ -135,15 +141,15 @@ async def test_a_defect_in_the_last_write_ends_one_generation_only(gateway: Gate
 
 async def test_the_first_reason_to_stop_counts(gateway: Gateway, ada: Caller) -> None:
     """Leaving the supervisor stops what runs, but this was cancelled by its user a moment before."""
-    persister = Persister(gateway.services.database, gateway.services.objects, provider="qwen")
-    async with Supervisor(gateway.stage, persister, max_running=1) as supervisor:
+    persister = Persister(gateway.services.database, gateway.services.objects, new_instance(), provider="qwen")
+    async with Supervisor(gateway.stage, persister, keeper(gateway), max_running=1) as supervisor:
         running = await begin(gateway, ada, supervisor)
         running.stop(EndReason.CANCELLED)
     assert (await row_of(gateway, running)).status == "cancelled"
 
 
 async def test_cancelling_converges_though_the_pipeline_could_not_write(gateway: Gateway, ada: Caller) -> None:
-    async with Supervisor(gateway.stage, Defective(gateway, "cancel"), max_running=1) as supervisor:
+    async with Supervisor(gateway.stage, Defective(gateway, "cancel"), keeper(gateway), max_running=1) as supervisor:
         running = await begin(gateway, ada, supervisor)
         services = dataclasses.replace(gateway.services, supervisor=supervisor)
         await end_work(services, running.order.owner, running.generation_id, None)
@@ -171,9 +177,9 @@ class NewerVendor(Stage):
 
 async def test_events_that_nobody_knows_are_told_to_whoever_is_on_call(gateway: Gateway, ada: Caller) -> None:
     stage = NewerVendor()
-    persister = Persister(gateway.services.database, gateway.services.objects, provider="qwen")
+    persister = Persister(gateway.services.database, gateway.services.objects, new_instance(), provider="qwen")
     with capture_logs() as lines:
-        async with Supervisor(stage, persister, max_running=1) as supervisor:
+        async with Supervisor(stage, persister, keeper(gateway), max_running=1) as supervisor:
             running = await begin(gateway, ada, supervisor)
             await speak_to_the_end(stage, running)
     assert [line["types"] for line in lines if line["event"] == "provider.unknown_events"] == [("response.mood",)]
@@ -184,7 +190,12 @@ async def test_a_persist_that_gave_up_is_not_called_completed(gateway: Gateway, 
         raise LookupError("a defect")
 
     with capture_logs() as lines:
-        async with Supervisor(gateway.stage, Interrupted(gateway, lose_every_answer), max_running=1) as supervisor:
+        async with Supervisor(
+            gateway.stage,
+            Interrupted(gateway, lose_every_answer),
+            open_keeper(gateway.services.database),
+            max_running=1,
+        ) as supervisor:
             running = await begin(gateway, ada, supervisor)
             await speak_to_the_end(gateway.stage, running)
     events = [line["event"] for line in lines]

@@ -11,6 +11,7 @@ from gateway.persister import NOT_STORED
 from gateway.providers.base import Outcome
 from gateway.running import RunningGeneration
 from gateway.tracing import Trace
+from protocol.errors import Fault
 from storage.database import AlreadyExists
 from tests.support.workshop import SPEECH, Workshop
 
@@ -72,7 +73,7 @@ async def test_who_comes_after_the_completion_changes_nothing(
     if late == "cancel":
         await workshop.persister.cancel(running)
     else:
-        await workshop.persister.fail(running, "Too late.")
+        await workshop.persister.fail(running, "Too late.", Fault.UNKNOWN)
     assert await workshop.states(running.order) == ("completed", "completed", "completed")
     assert await workshop.stored(running.order) == SPEECH
 
@@ -92,7 +93,7 @@ async def test_a_completion_that_comes_second_changes_nothing(
     if first == "cancel":
         await workshop.persister.cancel(running)
     else:
-        await workshop.persister.fail(running, "It broke.")
+        await workshop.persister.fail(running, "It broke.", Fault.UNKNOWN)
     states = await workshop.states(running.order)
     await workshop.persister.store(running, OUTCOME)
     assert await workshop.states(running.order) == states

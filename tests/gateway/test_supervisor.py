@@ -20,6 +20,7 @@ from gateway.supervisor import Supervisor
 from gateway.tracing import Trace
 from protocol.errors import Category, Fault, ProviderFailure
 from tests.support.exchange import WAIT_SECONDS
+from tests.support.leases import open_keeper
 from tests.support.workshop import SPEECH, Pause, ScriptedProvider, Workshop
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -38,7 +39,7 @@ class Speakers:
 
 def supervisor(workshop: Workshop, *providers: SpeechProvider, max_running: int = 4) -> Supervisor:
     # mypy: a property that gives a function is the function for whoever calls it.
-    return Supervisor(Speakers(*providers), workshop.persister, max_running=max_running)  # type: ignore[arg-type]
+    return Supervisor(Speakers(*providers), workshop.persister, open_keeper(workshop.pool), max_running=max_running)  # type: ignore[arg-type]
 
 
 def start(supervised: Supervisor, order: GenerationOrder) -> RunningGeneration:
@@ -210,7 +211,7 @@ class TestLeaving:
 
 
 async def test_a_mistake_in_one_generation_does_not_end_the_others(workshop: Workshop) -> None:
-    workshop.database.run("drop function utter.fail_generation(uuid, uuid, text)")
+    workshop.database.run("drop function utter.fail_generation(uuid, uuid, text, text, boolean)")
     user = workshop.user()
     broken, healthy = await workshop.order(user), await workshop.order(user)
     pause = Pause()
@@ -243,6 +244,7 @@ async def test_what_no_generation_expects_is_contained(workshop: Workshop) -> No
         async with Supervisor(
             ScriptedProvider(pause),
             Broken(),  # type: ignore[arg-type]  # the point
+            open_keeper(workshop.pool),
             max_running=1,
         ) as supervised:
             running = start(supervised, await workshop.order(user))

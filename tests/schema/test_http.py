@@ -132,6 +132,7 @@ def test_a_generation_has_v1s_fields_and_no_others() -> None:
         characters_billed=None,
         first_audio_seconds=None,
         timings=None,
+        fault=None,
     )
     assert wire(Generation.of(row)) == {
         "id": str(ID),

@@ -10,6 +10,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -17,7 +18,7 @@ import msgspec
 import pytest
 
 from schema.queries import Query
-from schema.records import NewGeneration
+from schema.records import NewGeneration, NewLease, RequestKey
 from storage import creates, generations, voices
 from storage.database import Database, Transaction
 from tests.support.migrations import Sql, connected
@@ -36,7 +37,10 @@ select jsonb_build_array(
   (select jsonb_agg(found order by id) from public.voices found where user_id = $1),
   (select jsonb_agg(found order by id) from public.generations found where user_id = $1),
   (select jsonb_agg(found order by id) from public.tasks found where user_id = $1),
-  (select jsonb_agg(found order by id) from utter.voice_creates found where user_id = $1)
+  (select jsonb_agg(found order by id) from utter.voice_creates found where user_id = $1),
+  (select jsonb_agg(found order by task_id) from utter.leases found
+    where task_id in (select id from public.tasks where user_id = $1)),
+  (select jsonb_agg(found order by key) from utter.idempotency_keys found where user_id = $1)
 )
 """
 
@@ -47,7 +51,7 @@ class Undo(Exception):
 
 @dataclass(frozen=True)
 class Tenant:
-    """A user with a voice, a running stream and its task, and a preview that sounds like everybody else's."""
+    """A user with a voice, a running stream (task, lease, key), and a preview that sounds like everybody's."""
 
     id: UUID
     voice_id: UUID
@@ -62,7 +66,11 @@ class Tenant:
 async def add_tenant(opened: Database, database: TestDatabase) -> Tenant:
     user = database.create_user()
     voice, create = new_voice(user), new_create(user)
-    stream = new_generation(user, voice.id)
+    stream = msgspec.structs.replace(
+        new_generation(user, voice.id),
+        lease=NewLease(instance=uuid4(), address=None, seconds=60),
+        request_key=RequestKey(key="k", request_sha256="ab" * 32),
+    )
     async with opened.as_user(user) as tx:
         await voices.insert_voice(tx, voice)
         await generations.start_generation(tx, stream)
@@ -185,6 +193,17 @@ def arguments(query: Query[object], owner: UUID, named: Tenant) -> dict[str, obj
         "seconds": 1.0,
         "unsaved_seconds": 1.0,
         "idle_seconds": 1.0,
+        "kept_seconds": 3600.0,
+        "older_than_seconds": -1.0,
+        "key": "k",
+        "request_sha256": "ab" * 32,
+        "fault": None,
+        "free_key": False,
+        "instance": uuid4(),
+        "address": None,
+        "epoch": 1,
+        "sign": datetime.now(UTC),
+        "task_ids": [],
         "message": "why",
         "result": {},
         "job_id": "fc-1",

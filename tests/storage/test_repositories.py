@@ -353,25 +353,6 @@ async def test_generations_are_listed_by_text_and_status(opened: Database, owner
     assert await listed(None, "no such status") == []
 
 
-async def test_interrupting_spares_modal_jobs_and_what_has_ended(
-    opened: Database, database: TestDatabase, owner: UUID, voice_id: UUID
-) -> None:
-    ended = await start(opened, owner, voice_id)
-    await end(opened, ended, "complete")
-    stream = await start(opened, owner, voice_id)
-    modal = new_generation(owner, voice_id, "generate", provider="modal")
-    async with opened.as_user(owner) as tx:
-        await generations.start_generation(tx, modal)
-    database.run("update public.tasks set modal_job_id = 'fc-1' where id = :'id'", id=str(modal.task_id))
-    async with opened.as_service() as tx:
-        assert await generations.interrupt_all(tx, "The server was stopped.") == 1
-        assert await generations.interrupt_all(tx, "The server was stopped.") == 0
-    states = [(await read(opened, new))[0].status for new in (ended, stream, modal)]
-    assert states == ["completed", "failed", "processing"]
-    _, task = await read(opened, stream)
-    assert (task.status, task.error) == ("failed", "The server was stopped.")
-
-
 async def test_local_users_are_made_once_by_the_administrator(database: TestDatabase) -> None:
     user = uuid4()
     async with Database.open(database.admin_url, max_connections=1) as admin, admin.as_service() as tx:

@@ -59,6 +59,20 @@ async def test_the_ledger_of_creates_is_read_and_linked_by_its_user_and_nothing_
         assert await sql.value("select relrowsecurity from pg_class where oid = 'utter.voice_creates'::regclass")
 
 
+@pytest.mark.parametrize(("table", "rights"), [("leases", ["select"]), ("idempotency_keys", ["delete", "select"])])
+async def test_what_keeps_work_alive_is_seen_by_its_user_only(
+    database: TestDatabase, table: str, rights: list[str]
+) -> None:
+    """Beside it there are columns that may be inserted."""
+    has = "select has_table_privilege($1, $2, $3)"
+    kinds = ["delete", "insert", "select", "truncate", "update"]
+    async with connected(database) as sql:
+        for role in (*OTHERS, "utter_gateway"):
+            allowed = [kind for kind in kinds if await sql.value(has, role, f"utter.{table}", kind)]
+            assert allowed == (rights if role == "utter_api" else []), role
+        assert await sql.value("select relrowsecurity from pg_class where oid = $1::regclass", f"utter.{table}")
+
+
 @pytest.mark.parametrize("role", ["anon", "authenticated", "service_role"])
 async def test_browsers_roles_are_not_let_into_the_schema(database: TestDatabase, role: str) -> None:
     async with connected(database) as sql:
@@ -69,7 +83,7 @@ async def test_browsers_roles_are_not_let_into_the_schema(database: TestDatabase
 @pytest.mark.parametrize(
     "statement",
     [
-        "select utter.interrupt_all('x')",
+        "select utter.fail_stranded(0, 'x')",
         "select from utter.schema_migrations",
         "select * from utter.orphans(0)",
         "select * from utter.take_stale_designs(1, 1)",

@@ -138,7 +138,7 @@ async def test_a_generation_with_somebody_elses_voice_is_refused(opened: Databas
         "update public.voices set user_id = gen_random_uuid()",
         "delete from public.voices",
         "select id from auth.users",
-        "select utter.interrupt_all('x')",
+        "select utter.fail_stranded(0, 'x')",
     ],
 )
 async def test_what_users_do_not_do_the_role_cannot(opened: Database, alice: Tenant, statement: str) -> None:

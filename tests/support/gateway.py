@@ -34,6 +34,7 @@ from storage import generations, voices
 from storage.database import Database
 from storage.objects import ObjectStore
 from tests.support.exchange import WAIT_SECONDS, Exchange, open_request, request
+from tests.support.leases import new_instance, open_keeper
 from tests.support.postgres import TestDatabase
 from tests.support.rows import completion, new_generation, new_voice
 
@@ -190,11 +191,17 @@ async def open_gateway(database: TestDatabase, folder: Path, **environment: str)
     stage = Stage()
     objects = ObjectStore.open(settings.objects_url)
     signer = Signer(settings.signing_secret)
+    instance = new_instance()
     async with (
         Database.open(settings.database_url, max_connections=4) as pool,
         open_modal(settings) as modal,
         open_customization(settings) as customization,
-        Supervisor(stage, Persister(pool, objects, provider="qwen"), max_running=8) as supervisor,
+        Supervisor(
+            stage,
+            Persister(pool, objects, instance, provider="qwen"),
+            keeper := open_keeper(pool, instance),
+            max_running=8,
+        ) as supervisor,
     ):
         services = Services(
             settings=settings,
@@ -203,7 +210,7 @@ async def open_gateway(database: TestDatabase, folder: Path, **environment: str)
             authenticator=Authenticator(settings),
             signer=signer,
             supervisor=supervisor,
-            jobs=ModalJobs(settings, pool, objects, modal, supervisor),
+            jobs=ModalJobs(settings, pool, objects, modal, supervisor, keeper),
             studio=open_studio(settings, pool, Recordings(objects, settings, signer), customization, stage, supervisor),
             not_ready_reason=lambda: None,
         )

@@ -38,6 +38,7 @@ from tests.gateway.studio.front import Front
 from tests.support.emulator import VC_MODEL, VD_MODEL, Emulator, wav_recording
 from tests.support.exchange import WAIT_SECONDS, Exchange
 from tests.support.gateway import SIGNING_SECRET, TOKEN_SECRET, Caller, Gateway, Stage
+from tests.support.leases import new_instance, open_keeper
 from tests.support.postgres import TestDatabase
 
 RECORDING = wav_recording()
@@ -226,12 +227,18 @@ async def open_atelier(
         retries=RetryPolicy(retries=0),
         settle_seconds=SETTLE_SECONDS,
     )
+    instance = new_instance()
     async with (
         Database.open(settings.database_url, max_connections=8) as pool,
         open_provider(settings) as speech,
         open_modal(settings) as modal,
         open_qwen_customization(options) as customization,
-        Supervisor(speech, Persister(pool, objects, provider="qwen"), max_running=32) as supervisor,
+        Supervisor(
+            speech,
+            Persister(pool, objects, instance, provider="qwen"),
+            keeper := open_keeper(pool, instance),
+            max_running=32,
+        ) as supervisor,
     ):
         recordings = Recordings(objects, settings, signer)
         studio = open_studio(settings, pool, recordings, customization, provider or speech, supervisor)
@@ -242,7 +249,7 @@ async def open_atelier(
             authenticator=Authenticator(settings),
             signer=signer,
             supervisor=supervisor,
-            jobs=ModalJobs(settings, pool, objects, modal, supervisor),
+            jobs=ModalJobs(settings, pool, objects, modal, supervisor, keeper),
             studio=studio,
             not_ready_reason=lambda: None,
         )

@@ -1,0 +1,110 @@
+"""What becomes of work whose process died or gave it up (product section 11).
+
+A Qwen task of v1 is spoken again, a few times at most; nobody waits for a stream any more, and a Modal submission may
+have reached Modal without anybody knowing its job: these fail honestly, which also frees v1's guard. What is made
+meanwhile by a process that only seemed dead changes nothing: its attempt is not the latest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import anyio
+import structlog
+
+from gateway.admission import readmit
+from gateway.errors import ApiError
+from gateway.leases import Holding, LeaseKeeper, LeaseWatch
+from gateway.modal.words import DESIGN_INTERRUPTED
+from gateway.pipeline import INTERRUPTED
+from gateway.settings import Settings
+from gateway.supervisor import Supervisor
+from gateway.tracing import Trace
+from protocol.errors import Fault
+from schema.records import ForeignTask, TakenTask
+from storage import generations, leases
+from storage.database import Database, DatabaseUnavailable, UnknownUser
+from storage.errors import LeaseLost
+
+TAKEN_PER_LOOK = 20
+"""Tasks taken in one look, so that one process does not take all that a dead one left before others have looked."""
+
+GAVE_UP = "The server failed repeatedly while this was being made. Please generate it again."
+
+_log: structlog.typing.FilteringBoundLogger = structlog.get_logger("utter.pickup")
+
+
+@dataclass(frozen=True, slots=True)
+class PickUp:
+    """`look` is a chore of the sweeper."""
+
+    settings: Settings
+    database: Database
+    keeper: LeaseKeeper
+    supervisor: Supervisor
+    watch: LeaseWatch = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "watch", LeaseWatch(self.settings.lease_seconds))
+
+    async def look(self) -> None:
+        """Take what others stopped working on. An outage is logged: what was silent then is not taken for dead."""
+        if self.supervisor.draining:
+            return
+        try:
+            async with self.database.as_service() as transaction:
+                tasks = await leases.tasks_of_others(transaction, self.keeper.instance.id)
+            for task in self.watch.look(tasks, anyio.current_time())[:TAKEN_PER_LOOK]:
+                await self._take(task)
+        except LeaseLost:
+            return  # it was taken from us in turn: whoever has it now goes on
+        except DatabaseUnavailable as error:
+            self.watch.interrupted()
+            _log.warning("pickup.not_looking", error=str(error))
+
+    async def _take(self, task: ForeignTask) -> None:
+        again = task.type == "generate" and task.provider == "qwen" and task.epoch < self.settings.task_attempts
+        if again and not self.supervisor.has_room:
+            return  # somebody else may have
+        with self.keeper.held(Holding(task.task_id)):
+            async with self.database.as_service() as transaction:
+                taken = await leases.take_over(transaction, task, self.keeper.instance.lease)
+            if taken is None:
+                return
+            _log.warning(
+                "pickup.taken",
+                task_id=str(task.task_id),
+                type=task.type,
+                provider=task.provider,
+                attempt=taken.epoch,
+                handed_over=task.sign == leases.HANDED_OVER,
+            )
+            if again:
+                await self._speak_again(task.task_id, taken)
+            else:
+                await self._fail(task.task_id, taken, _why(task))
+
+    async def _speak_again(self, task_id: UUID, taken: TakenTask) -> None:
+        try:
+            order = await readmit(self.database, self.settings, taken, task_id)
+        except ApiError as refusal:
+            await self._fail(task_id, taken, refusal.detail)
+        except UnknownUser:
+            return  # the rows went with their user
+        else:
+            self.supervisor.resume(order, Trace())
+
+    async def _fail(self, task_id: UUID, taken: TakenTask, message: str) -> None:
+        async with self.database.as_service() as transaction:
+            await leases.hold(transaction, task_id, taken.epoch)
+            await generations.fail_generation(
+                transaction, taken.generation_id, task_id, message, fault=Fault.CONNECTION_LOST.value
+            )
+
+
+def _why(task: ForeignTask) -> str:
+    """Words for the user of a task that is not made again."""
+    if task.type == "design_preview":
+        return DESIGN_INTERRUPTED
+    return GAVE_UP if task.type == "generate" and task.provider == "qwen" else INTERRUPTED

@@ -1,0 +1,19 @@
+"""The process a test is, among those that share its database."""
+
+from __future__ import annotations
+
+from gateway.leases import Instance, LeaseKeeper
+from storage.database import Database
+
+LEASE_SECONDS = 60.0
+"""Longer than any test: nothing runs out unless a test wants it to."""
+
+
+def new_instance(lease_seconds: float = LEASE_SECONDS) -> Instance:
+    """A process that cannot be reached by others."""
+    return Instance.new(lease_seconds)
+
+
+def open_keeper(database: Database, instance: Instance | None = None, listen_url: str = "") -> LeaseKeeper:
+    """One that does nothing by itself: renew and hear are the test's to call."""
+    return LeaseKeeper(database, instance or new_instance(), listen_url=listen_url)
