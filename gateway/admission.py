@@ -15,7 +15,7 @@ from gateway.settings import Settings
 from protocol.languages import SPOKEN_LANGUAGES, is_spoken
 from schema.http import GenerateRequest
 from schema.javascript import half_up, utf16_length, utf16_prefix
-from schema.records import TakenTask, VoiceRow
+from schema.records import RequestKey, TakenTask, VoiceRow
 from storage import generations, voices
 from storage.database import Database
 
@@ -29,7 +29,12 @@ SHORTEST_ESTIMATE_MINUTES = 0.1
 
 
 async def admit(
-    database: Database, settings: Settings, owner: UUID, request: GenerateRequest, task_type: TaskType
+    database: Database,
+    settings: Settings,
+    owner: UUID,
+    request: GenerateRequest,
+    task_type: TaskType,
+    request_key: RequestKey | None = None,
 ) -> GenerationOrder:
     """Decide on a request in Qwen mode. Returns the order to run.
 
@@ -51,6 +56,8 @@ async def admit(
         voice_name=voice.name,
         utterance=_utterance(request, voice, settings),
         metadata=task_metadata(request.text),
+        on_disconnect=request.on_disconnect,
+        request_key=request_key,
     )
 
 

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import ExceptionHandler
 
 from protocol.errors import Category, ProviderFailure
-from storage.errors import ActiveTaskExists, DatabaseUnavailable, UnknownUser
+from storage.errors import ActiveTaskExists, DatabaseUnavailable, RequestKeyTaken, UnknownUser
 from storage.objects import ObjectStoreUnavailable
 
 CATEGORY_HEADER = "X-Utter-Error-Category"
@@ -33,6 +33,7 @@ CATEGORY_OF_STATUS: Mapping[int, Category] = {
 """What a status means by itself. A 409 or 503 means several things, so whoever raises it says the category."""
 
 _ACTIVE_TASK = "You already have a generation in progress. Wait for it, or cancel it, then try again."
+_SAME_REQUEST = "The same request was sent twice at once. Please send it again."
 _NO_ACCOUNT = "This account no longer exists. Please sign in again."
 _INTERNAL = "Something went wrong on our side. Please try again; if it keeps happening, send us the X-Request-Id."
 _UNAVAILABLE = "The service is not available right now. Please try again in a moment."
@@ -89,6 +90,8 @@ def as_api_error(error: BaseException) -> ApiError:
             return ApiError(503, _UNAVAILABLE)
         case ActiveTaskExists():
             return ApiError(409, _ACTIVE_TASK)
+        case RequestKeyTaken():
+            return ApiError(409, _SAME_REQUEST)
         case UnknownUser():
             return ApiError(401, _NO_ACCOUNT, headers={"WWW-Authenticate": "Bearer"})
         case BaseExceptionGroup(exceptions=(single,)):
@@ -122,6 +125,7 @@ def exception_handlers() -> dict[type[Exception], ExceptionHandler]:
         DatabaseUnavailable,
         ObjectStoreUnavailable,
         ActiveTaskExists,
+        RequestKeyTaken,
         UnknownUser,
         Exception,
     )

@@ -97,7 +97,8 @@ def _parameters(row: Operation) -> list[JsonObject]:
     in_path = [
         {"name": name, "in": "path", "required": True, "schema": _path_schema(name)} for name in row.path_parameters
     ]
-    return in_path + [_query(parameter) for parameter in row.query]
+    in_query = [_given("query", parameter) for parameter in row.query]
+    return in_path + in_query + [_given("header", parameter) for parameter in row.headers]
 
 
 def _path_schema(name: str) -> JsonObject:
@@ -105,10 +106,10 @@ def _path_schema(name: str) -> JsonObject:
     return {**schema, "format": "uuid"} if name.endswith("_id") else schema
 
 
-def _query(parameter: Parameter) -> JsonObject:
+def _given(place: str, parameter: Parameter) -> JsonObject:
     return {
         "name": parameter.name,
-        "in": "query",
+        "in": place,
         "required": False,
         "description": parameter.note,
         "schema": dict(parameter.schema),

@@ -6,6 +6,8 @@ and nothing billable is sent before they exist. Every way out leaves the log end
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import anyio
 
 from gateway.audio_log import LogState
@@ -37,12 +39,19 @@ _FAULT_OF = {
 }
 
 
-async def run_generation(running: RunningGeneration, provider: SpeechProvider, persister: Persister) -> None:
+Place = Callable[[], Awaitable[float]]
+"""Awaited before the provider is called: it returns when there is room, with the seconds that are left to wait for the
+provider's own limits, or raises `ProviderFailure`."""
+
+
+async def run_generation(
+    running: RunningGeneration, provider: SpeechProvider, persister: Persister, place: Place
+) -> None:
     """Run one generation to its end. Raises nothing but a cancellation that comes from outside `running.scope`."""
     finished = False
     try:
         with running.scope:
-            await _speak_and_store(running, provider, persister)
+            await _speak_and_store(running, provider, persister, place)
             finished = True
     except Exception:  # a defect, but of one generation: raised further it would end all that run in this process
         running.trace.log.exception("generation.crashed")
@@ -54,11 +63,13 @@ async def run_generation(running: RunningGeneration, provider: SpeechProvider, p
         running.ended.set()
 
 
-async def _speak_and_store(running: RunningGeneration, provider: SpeechProvider, persister: Persister) -> None:
+async def _speak_and_store(
+    running: RunningGeneration, provider: SpeechProvider, persister: Persister, place: Place
+) -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_write_rows, running, persister, tasks.cancel_scope)
         tasks.start_soon(_follow_status, running, persister)
-        await _speak(running, provider, persister)
+        await _speak(running, provider, persister, place)
         # Not cancelled: anyio (4.16, `task_done`) keeps the exception of a cancelled child in a reference cycle, and
         # its frames would keep the audio in memory until the garbage collector comes by.
         running.end_status()
@@ -67,14 +78,16 @@ async def _speak_and_store(running: RunningGeneration, provider: SpeechProvider,
         running.log.fail(ProviderFailure(Fault.CANCELLED))  # the rows were refused, so nobody listens
 
 
-async def _speak(running: RunningGeneration, provider: SpeechProvider, persister: Persister) -> None:
+async def _speak(running: RunningGeneration, provider: SpeechProvider, persister: Persister, place: Place) -> None:
     try:
+        may_queue = await place()
         outcome = await provider.speak(
             running.order.utterance,
             running.log,
             running.trace,
             clearance=running.cleared,
             on_status=running.set_status,
+            may_queue=may_queue,
         )
     except ProviderFailure as failure:
         await _failed(running, persister, failure)
@@ -157,7 +170,7 @@ async def _stopped(running: RunningGeneration, persister: Persister) -> None:
             await persister.cancel(running)
         case EndReason.LOST:
             await persister.withdraw(running)
-        case EndReason.SHUTDOWN if running.order.task_type == "generate":
+        case EndReason.SHUTDOWN if running.order.task_type == "generate" and running.rows_exist:
             await persister.hand_over(running)
         case EndReason.SHUTDOWN:
             await persister.fail(running, INTERRUPTED, failure.fault)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import anyio
 
-from gateway.audio_log import AudioLog
+from gateway.audio_log import AudioLog, LogState
 from gateway.providers.base import Utterance
 from gateway.tracing import Trace
 from schema.records import RequestKey
@@ -37,6 +37,7 @@ class GenerationOrder:
     utterance: Utterance
     metadata: dict[str, object]
     epoch: int = 1
+    on_disconnect: Literal["finish", "cancel"] = "finish"
     request_key: RequestKey | None = None
 
     @property
@@ -61,7 +62,7 @@ class RunningGeneration:
     """A generation from `start` to its terminal row.
 
     Its parts have one writer each: the pipeline writes the log and the status, the row writer says whether the rows
-    exist, the supervisor asks for the end.
+    exist, the supervisor gives it a place and asks for the end.
     """
 
     def __init__(self, order: GenerationOrder, trace: Trace) -> None:
@@ -69,8 +70,11 @@ class RunningGeneration:
         self.trace = trace
         self.log = AudioLog()
         self.end_reason = EndReason.SHUTDOWN
+        self.in_line = False
+        """Whether it still waits for a place in this process."""
         self.scope = anyio.CancelScope()
         self.ended = anyio.Event()
+        self._listeners = 0
         self._status = "queued"
         self._status_changed = anyio.Event()
         self._status_ended = False
@@ -134,6 +138,17 @@ class RunningGeneration:
     async def cleared(self) -> None:
         """Return when the rows exist. When they are refused the whole pipeline is cancelled, and this with it."""
         await self._rows_exist.wait()
+
+    def joined(self) -> None:
+        """Somebody listens, or waits for the first byte. `left` has to follow, once."""
+        self._listeners += 1
+
+    def left(self) -> None:
+        """They have heard all there was, or are gone. The last to go while it is being made ends it, where that was
+        asked for: what is not heard is not to be paid for."""
+        self._listeners -= 1
+        if not self._listeners and self.order.on_disconnect == "cancel" and self.log.state is LogState.OPEN:
+            self.stop(EndReason.CANCELLED)
 
     async def first_audio(self) -> None:
         """Return when the first byte exists. Raises `ProviderFailure` when the generation failed before it."""

@@ -16,7 +16,7 @@ from gateway.providers import open_customization, open_modal, open_provider
 from gateway.settings import ProviderMode, Settings
 from gateway.signing import Signer
 from gateway.studio import Recordings, Studio, open_studio
-from gateway.supervisor import Supervisor
+from gateway.supervisor import Room, Supervisor
 from gateway.sweeper import Chore, sweeping
 from storage.database import STATEMENT_CACHE, Database
 from storage.objects import ObjectStore
@@ -65,7 +65,11 @@ async def open_services(
             provider,
             Persister(database, objects, instance, provider=ProviderMode.QWEN.value),
             keeper,
-            max_running=settings.max_concurrent_generations,
+            Room(
+                places=settings.max_concurrent_generations,
+                waiting=settings.max_waiting_tasks,
+                wait_seconds=settings.task_queue_seconds,
+            ),
         ) as supervisor,
     ):
         jobs = ModalJobs(settings, database, objects, modal, supervisor, keeper)

@@ -6,7 +6,7 @@ so that no client can mistake half a speech for a whole one: curl exits with 18.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from starlette.types import Receive, Scope, Send
 
@@ -19,11 +19,20 @@ class AudioLogResponse:
     """ASGI response that follows `log` from `offset` (bytes) to its end.
 
     The caller has awaited `log.wait_for(offset)`, so that whatever fails before the first byte was still a JSON
-    error. `stall_seconds` bounds every single write.
+    error. `stall_seconds` bounds every single write; `on_end` is called when nothing more will be sent.
     """
 
-    def __init__(self, log: AudioLog, *, offset: int, headers: Mapping[str, str], stall_seconds: float) -> None:
+    def __init__(
+        self,
+        log: AudioLog,
+        *,
+        offset: int,
+        headers: Mapping[str, str],
+        stall_seconds: float,
+        on_end: Callable[[], None],
+    ) -> None:
         self._log = log
+        self._on_end = on_end
         self._offset = offset
         self._stall_seconds = stall_seconds
         self._headers = [
@@ -32,9 +41,12 @@ class AudioLogResponse:
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send_while_connected(
-            self._send_all, scope, receive, send, stall_seconds=self._stall_seconds, cut_by=(ProviderFailure,)
-        )
+        try:
+            await send_while_connected(
+                self._send_all, scope, receive, send, stall_seconds=self._stall_seconds, cut_by=(ProviderFailure,)
+            )
+        finally:
+            self._on_end()
 
     async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self._headers})

@@ -280,7 +280,7 @@ FAULT_FACTS: dict[Fault, FaultFacts] = {
         502,
         False,
         "The speech service is not set up on this server. We have been told; please try again later.",
-        "A Modal address is missing, or the app does not answer there. Check the MODAL_* settings and the deployment.",
+        "The provider's key or address is not set, or nothing answers. Check DASHSCOPE_API_KEY or MODAL_*.",
     ),
     Fault.CANCELLED: FaultFacts(
         Category.CANCELLED,

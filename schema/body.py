@@ -75,7 +75,10 @@ def read_generate_request(body: bytes) -> GenerateRequest:
     if text is None:
         raise BodyError("text is required.")
     language = text_field(fields, "language") or DEFAULT_LANGUAGE
-    return GenerateRequest(voice_id=UUID(voice_id), text=text, language=language)
+    on_disconnect = fields.get("on_disconnect", "finish")
+    if on_disconnect not in ("finish", "cancel"):
+        raise BodyError("on_disconnect must be finish or cancel.")
+    return GenerateRequest(voice_id=UUID(voice_id), text=text, language=language, on_disconnect=on_disconnect)
 
 
 def read_profile_changes(body: bytes) -> ProfileChanges:

@@ -129,11 +129,16 @@ class VoiceList(Struct, frozen=True):
 
 
 class GenerateRequest(Struct, frozen=True):
-    """The body of both generate routes once read: `text` is trimmed and not empty, its length not yet checked."""
+    """The body of both generate routes once read: `text` is trimmed and not empty, its length not yet checked.
+
+    `on_disconnect` says what becomes of the generation when its last listener leaves: `finish` keeps what is paid for,
+    `cancel` ends it at once (product section 4).
+    """
 
     voice_id: UUID
     text: str
     language: str = "Auto"
+    on_disconnect: Literal["finish", "cancel"] = "finish"
 
 
 class GenerateAccepted(Struct, frozen=True):

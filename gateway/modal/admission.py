@@ -38,7 +38,12 @@ class ModalOrder:
 
 
 async def admit(
-    database: Database, objects: ObjectStore, settings: Settings, owner: UUID, request: GenerateRequest
+    database: Database,
+    objects: ObjectStore,
+    settings: Settings,
+    owner: UUID,
+    request: GenerateRequest,
+    request_key: RequestKey | None = None,
 ) -> ModalOrder:
     """Decide on a request in Modal mode. Languages are not checked, as in v1: the list is the server's to know.
 
@@ -67,6 +72,7 @@ async def admit(
         text=request.text,
         language=request.language,
         metadata=task_metadata(request.text),
+        request_key=request_key,
     )
 
 

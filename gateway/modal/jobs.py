@@ -27,7 +27,7 @@ from gateway.settings import Settings
 from gateway.supervisor import Supervisor
 from gateway.tracing import Trace
 from schema.http import GenerateRequest
-from schema.records import TaskRow
+from schema.records import RequestKey, TaskRow
 from storage import jobs
 from storage.database import Database
 from storage.errors import StorageError
@@ -79,14 +79,16 @@ class ModalJobs:
         )
         self._submit_limit = QUEUE_SECONDS + settings.modal_submit_seconds + STORE_JOB_SECONDS + SUBMIT_GRACE_SECONDS
 
-    async def generate(self, owner: UUID, request: GenerateRequest, trace: Trace) -> ModalOrder:
+    async def generate(
+        self, owner: UUID, request: GenerateRequest, trace: Trace, request_key: RequestKey | None = None
+    ) -> ModalOrder:
         """Submit a generation; it runs at Modal when this returns.
 
         Raises what `gateway.modal.admission.admit` raises, then `ApiError` 502 when the submit failed in any way,
         503 when it could not be begun, `ProviderFailure` CANCELLED when its user cancelled it meanwhile.
         """
         with trace.step("admission"):
-            order = await admit(self._database, self._objects, self._settings, owner, request)
+            order = await admit(self._database, self._objects, self._settings, owner, request, request_key)
         trace.bind(generation_id=str(order.generation_id), task_id=str(order.task_id))
         receipt = Receipt[ModalOrder]()
         self._supervisor.start_job(

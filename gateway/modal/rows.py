@@ -11,6 +11,7 @@ import anyio
 import structlog
 
 from gateway.persister import until_it_lands
+from protocol.errors import Fault
 from schema.records import Completion, GenerationRow, NewLease, TaskRow
 from storage import generations, jobs, leases, tasks
 from storage.database import Database, UnknownUser
@@ -71,21 +72,30 @@ class Rows:
         async with self.database.as_service() as transaction:
             return await tasks.complete_design(transaction, task_id, result)
 
-    async def fail(self, generation_id: UUID | None, task_id: UUID, message: str) -> bool:
-        """`message` is for the user."""
+    async def fail(self, generation_id: UUID | None, task_id: UUID, message: str, fault: Fault = Fault.UNKNOWN) -> bool:
+        """`message` is for the user. What repeating may mend frees the request's key: nobody has heard any of it."""
         async with self.database.as_service() as transaction:
-            return await generations.fail_generation(transaction, generation_id, task_id, message)
+            return await generations.fail_generation(
+                transaction,
+                generation_id,
+                task_id,
+                message,
+                fault=fault.value,
+                free_key=fault.facts.retryable,
+            )
 
     async def cancel(self, generation_id: UUID | None, task_id: UUID, message: str) -> bool:
         """`message` is for the user."""
         async with self.database.as_service() as transaction:
             return await generations.cancel_generation(transaction, generation_id, task_id, message)
 
-    async def fail_for_sure(self, generation_id: UUID | None, task_id: UUID, message: str) -> None:
+    async def fail_for_sure(
+        self, generation_id: UUID | None, task_id: UUID, message: str, fault: Fault = Fault.UNKNOWN
+    ) -> None:
         """As `fail`, tried for as long as that makes sense, also while the caller is being cancelled; then logged."""
 
         async def write() -> bool:
-            return await self.fail(generation_id, task_id, message)
+            return await self.fail(generation_id, task_id, message, fault)
 
         await _for_sure(write, task_id)
 

@@ -114,7 +114,7 @@ class Submission:
         except ProviderFailure as failure:
             detail = failure.fault.facts.detail
             log_failure("modal.submit_failed", failure, generation_id=str(order.generation_id))
-            await self._fail(order, detail)
+            await self._fail(order, detail, failure.fault)
             raise ApiError(502, detail, words.category(failure)) from failure
         except Exception:
             await self._fail(order, words.CRASHED)
@@ -148,5 +148,5 @@ class Submission:
         except ProviderFailure as failure:
             log_failure("modal.cancel_failed", failure, provider_job_id=job_id)
 
-    async def _fail(self, order: ModalOrder, message: str) -> None:
-        await self.rows.fail_for_sure(order.generation_id, order.task_id, message)
+    async def _fail(self, order: ModalOrder, message: str, fault: Fault = Fault.UNKNOWN) -> None:
+        await self.rows.fail_for_sure(order.generation_id, order.task_id, message, fault)

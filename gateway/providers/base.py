@@ -71,8 +71,12 @@ class SpeechProvider(Protocol):
         *,
         clearance: Clearance,
         on_status: Callable[[str], None],
+        may_queue: float = 0.0,
     ) -> Outcome:
         """Speak the whole utterance into `sink`. Cancelling drops the provider's socket at once.
+
+        `may_queue` is how many seconds it may wait for its turn before the deadline of the first audio begins to run;
+        with 0 that runs from the start of the trace.
 
         `on_status` is told the `provider_status` values of the product (`ws_connecting`, `session_updated`,
         `streaming`). Raises `ProviderFailure`; whether audio had begun is for the caller to know from its sink.

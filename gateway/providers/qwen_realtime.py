@@ -95,18 +95,20 @@ class QwenRealtime:
         *,
         clearance: Clearance,
         on_status: Callable[[str], None],
+        may_queue: float = 0.0,
     ) -> Outcome:
         """See `SpeechProvider.speak`. Retries by itself, but never once audio has reached `sink`."""
         if not self._options.account.api_key:  # work of an earlier mode
             raise ProviderFailure(Fault.NOT_CONFIGURED)
-        first_audio_at = anyio.current_time() + self._options.deadlines.first_audio
+        first_audio_at = await self._deadline(trace, may_queue)
         script = self._script(utterance)
         gauge = _Gauge(sink)
         recipient = Recipient(gauge, trace, on_status)
 
         async def attempt(number: int) -> Outcome:
             self.circuit.check()
-            await self._turn(trace, first_audio_at - anyio.current_time())
+            if number > 1 or not may_queue:
+                await self._turn(trace, first_audio_at - anyio.current_time())
             on_status("ws_connecting")
             audio = open_audio_path(self._options.upstream_format, SAMPLE_RATE)
             with self.circuit.attempt():
@@ -120,6 +122,14 @@ class QwenRealtime:
             return await with_retries(
                 attempt, self._options.retries, trace.log, until=first_audio_at, repeatable=lambda: not gauge.moved
             )
+
+    async def _deadline(self, trace: Trace, may_queue: float) -> float:
+        """The absolute time of the first audio. Whoever may queue has had its first turn by then."""
+        if may_queue:
+            self.circuit.check()
+            await self._turn(trace, may_queue)
+            return anyio.current_time() + self._options.deadlines.first_audio
+        return anyio.current_time() + self._options.deadlines.first_audio - trace.elapsed_ms() / 1000
 
     def _script(self, utterance: Utterance) -> Script:
         config = SessionConfig(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from uuid import UUID
@@ -55,18 +55,24 @@ Answer = Response | AudioLogResponse | SpanResponse
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Who listens. `stall_seconds` is how long they may take nothing: a paused player has a signed URL."""
+    """Who listens. `stall_seconds` is how long they may take nothing: a paused player has a signed URL. `headers` are
+    added to the answer."""
 
     owner: UUID
     generation_id: UUID
     stall_seconds: float
     offset: int
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 async def listen(request: Request) -> Answer:
     """Joins a running generation, or plays a stored one."""
+    return await play(request, await _listener(request))
+
+
+async def play(request: Request, listener: Listener) -> Answer:
+    """The answer to `listener`. Raises `ApiError` when there is nothing to hear, or no longer."""
     services = services_of(request)
-    listener = await _listener(request)
     for _ in range(LOOKS):
         running = services.supervisor.get(listener.generation_id)
         if running is not None and running.order.owner == listener.owner:
@@ -123,20 +129,23 @@ async def _by_token(request: Request, token: str) -> tuple[UUID, UUID]:
 async def _join(request: Request, running: RunningGeneration, listener: Listener) -> Answer:
     log = running.log
     if log.state is LogState.COMPLETE:
-        return respond(request, _finished(running), stall_seconds=listener.stall_seconds, offset=listener.offset)
+        return respond(
+            request, _finished(running, listener), stall_seconds=listener.stall_seconds, offset=listener.offset
+        )
     if log.failure is not None:
         raise _failed(log.failure)
-    headers = _headers(running.generation_id, QWEN)
+    headers = _headers(listener, QWEN)
     if request.method == "HEAD":
         return Response(headers={**headers, "content-type": LIVE_TYPE})
-    return _existing_part(request, log, headers, listener) or await _follow(request, log, headers, listener)
+    return _existing_part(request, log, headers, listener) or await _follow(request, running, headers, listener)
 
 
 def _existing_part(
     request: Request, log: AudioLog, headers: Mapping[str, str], listener: Listener
 ) -> SpanResponse | None:
     """206 for a closed range that can be answered now; None when everything is wanted, or a rest by `?offset=`."""
-    header = None if "offset" in request.query_params else request.headers.get("range")
+    whole = request.method != "GET" or "offset" in request.query_params
+    header = None if whole else request.headers.get("range")
     try:
         span = resolve_growing(parse_range(header), log.size)
     except RangeNotSatisfiable as error:
@@ -153,15 +162,26 @@ def _existing_part(
     return SpanResponse(HTTPStatus.PARTIAL_CONTENT, {**headers, **partial_content}, pieces, listener.stall_seconds)
 
 
-async def _follow(request: Request, log: AudioLog, headers: Mapping[str, str], listener: Listener) -> Answer:
+async def _follow(
+    request: Request, running: RunningGeneration, headers: Mapping[str, str], listener: Listener
+) -> Answer:
     """The audio from the listener's offset on, once its first byte exists."""
+    running.joined()
     try:
-        refusal = await while_connected(request.receive, partial(_refusal, log, listener.offset))
+        refusal = await while_connected(request.receive, partial(_refusal, running.log, listener.offset))
     except ClientGone:
+        running.left()
         return Response(status_code=CLIENT_GONE)
     if refusal is not None:
+        running.left()
         raise refusal
-    return AudioLogResponse(log, offset=listener.offset, headers=headers, stall_seconds=listener.stall_seconds)
+    return AudioLogResponse(
+        running.log,
+        offset=listener.offset,
+        headers=headers,
+        stall_seconds=listener.stall_seconds,
+        on_end=running.left,
+    )
 
 
 async def _refusal(log: AudioLog, offset: int) -> ApiError | None:
@@ -175,7 +195,7 @@ async def _refusal(log: AudioLog, offset: int) -> ApiError | None:
     return None
 
 
-def _finished(running: RunningGeneration) -> Body:
+def _finished(running: RunningGeneration, listener: Listener) -> Body:
     """The provider has finished, the store has not: the log is all there is, and it is whole."""
     return Body(
         size=running.log.size,
@@ -183,7 +203,7 @@ def _finished(running: RunningGeneration) -> Body:
         read=partial(_pieces, running.log),
         sha256=running.log.sha256,
         etag=quoted(running.log.sha256),
-        headers=_headers(running.generation_id, QWEN),
+        headers=_headers(listener, QWEN),
     )
 
 
@@ -195,13 +215,13 @@ async def _pieces(log: AudioLog, start: int, stop: int) -> AsyncIterator[bytes]:
 async def _stored(request: Request, row: GenerationRow, listener: Listener) -> Answer:
     services = services_of(request)
     key = row.audio_object_key
-    body = await _stored_body(services, row, key) if key and belongs_to(row.user_id, key) else None
+    body = await _stored_body(services, row, key, listener) if key and belongs_to(row.user_id, key) else None
     if body is None:
         raise ApiError(404, "The audio of this generation is no longer stored.")
     return respond(request, body, stall_seconds=listener.stall_seconds, offset=listener.offset)
 
 
-async def _stored_body(services: Services, row: GenerationRow, key: str) -> Body | None:
+async def _stored_body(services: Services, row: GenerationRow, key: str, listener: Listener) -> Body | None:
     info = await services.objects.head(GENERATIONS, key)
     if info is None:
         return None
@@ -213,12 +233,16 @@ async def _stored_body(services: Services, row: GenerationRow, key: str) -> Body
         read=partial(services.objects.read, GENERATIONS, key),
         sha256=sha256,
         etag=quoted(sha256) if sha256 else None,
-        headers=_headers(row.id, row.tts_provider),
+        headers=_headers(listener, row.tts_provider),
     )
 
 
-def _headers(generation_id: UUID, provider: str) -> dict[str, str]:
-    return {"X-Utter-Provider": provider, "X-Utter-Generation-Id": str(generation_id)}
+def _headers(listener: Listener, provider: str) -> dict[str, str]:
+    return {
+        "X-Utter-Provider": provider,
+        "X-Utter-Generation-Id": str(listener.generation_id),
+        **listener.headers,
+    }
 
 
 def _failed(failure: ProviderFailure) -> ApiError:

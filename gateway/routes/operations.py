@@ -41,7 +41,8 @@ class Auth(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A query parameter. `schema` says what is understood; what is not understood is ignored unless `note` differs."""
+    """A query parameter or a request header. `schema` says what is understood; what is not understood is ignored unless
+    `note` differs."""
 
     name: str
     note: str
@@ -132,6 +133,8 @@ class Operation:
     answers: Mapping[int, Answer | type[msgspec.Struct]]
     body: Body | None = None
     query: tuple[Parameter, ...] = ()
+    headers: tuple[Parameter, ...] = ()
+    """Those that the route reads itself."""
     also: tuple[int, ...] = ()
     streams: bool = False
     """Whether the answer's length is not known beforehand, which HTTP/1.0 cannot carry."""
@@ -166,7 +169,7 @@ class Operation:
             found.add(401)
         if self.path_parameters:
             found.add(404)
-        if self.query:
+        if self.query or self.headers:
             found.add(400)
         if self.body is not None:
             found |= {400, 408, 413}

@@ -248,6 +248,12 @@ class Settings:
         64,
         "Provider sessions at once. Each keeps up to 15 MB of audio until its last listener leaves.",
     )
+    max_waiting_tasks: int = variable(
+        "UTTER_MAX_WAITING_TASKS",
+        integer(0, 100_000),
+        500,
+        "Tasks in line for one of these places; the next is told to come back. A place is free after half a minute.",
+    )
     lease_seconds: float = variable(
         "UTTER_LEASE_SECONDS",
         seconds(0.3, 300),

@@ -26,6 +26,7 @@ from protocol.mp3 import Mp3FrameReader
 from tests.support import qwen_dialogue as vendor
 from tests.support.checkpoints import Checkpoints
 from tests.support.exchange import WAIT_SECONDS
+from tests.support.leases import at_once
 from tests.support.websocket_servers import Peer, ScriptedServer, trio_server
 from tests.support.workshop import Workshop
 
@@ -96,7 +97,7 @@ async def _one(
     checkpoints = Checkpoints(act_at, lambda: running.stop(EndReason.CANCELLED))
     with anyio.fail_after(WAIT_SECONDS):
         async with checkpoints.installed(), anyio.create_task_group() as group:
-            group.start_soon(run_generation, running, provider, workshop.persister)
+            group.start_soon(run_generation, running, provider, workshop.persister, at_once)
         while _tasks() - before:  # a goodbye under way, which is bounded
             await workshop.look()
     assert running.ended.is_set()

@@ -26,7 +26,7 @@ from storage import generations
 from storage.database import DatabaseUnavailable
 from tests.support.exchange import WAIT_SECONDS
 from tests.support.gateway import Caller, Gateway, Stage
-from tests.support.leases import new_instance, open_keeper
+from tests.support.leases import new_instance, open_keeper, room_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -94,7 +94,7 @@ async def is_stored(gateway: Gateway, running: RunningGeneration) -> bool:
 @pytest.mark.parametrize("reason", EndReason)
 async def test_told_to_stop_while_the_completion_commits(gateway: Gateway, ada: Caller, reason: EndReason) -> None:
     persister = Interrupted(gateway, lambda running: running.stop(reason))
-    async with Supervisor(gateway.stage, persister, keeper(gateway), max_running=1) as supervisor:
+    async with Supervisor(gateway.stage, persister, keeper(gateway), room_for(1)) as supervisor:
         running = await begin(gateway, ada, supervisor)
         await speak_to_the_end(gateway.stage, running)
     row = await row_of(gateway, running)
@@ -109,7 +109,7 @@ async def test_a_completion_whose_answer_is_lost(gateway: Gateway, ada: Caller) 
             raise error
 
     persister = Interrupted(gateway, lose_the_first_answer)
-    async with Supervisor(gateway.stage, persister, keeper(gateway), max_running=1) as supervisor:
+    async with Supervisor(gateway.stage, persister, keeper(gateway), room_for(1)) as supervisor:
         running = await begin(gateway, ada, supervisor)
         await speak_to_the_end(gateway.stage, running)
     row = await row_of(gateway, running)
@@ -118,7 +118,7 @@ async def test_a_completion_whose_answer_is_lost(gateway: Gateway, ada: Caller) 
 
 @pytest.mark.parametrize("method", ["store", "note_status"])
 async def test_a_defect_ends_one_generation_and_says_so(gateway: Gateway, ada: Caller, method: str) -> None:
-    async with Supervisor(gateway.stage, Defective(gateway, method), keeper(gateway), max_running=1) as supervisor:
+    async with Supervisor(gateway.stage, Defective(gateway, method), keeper(gateway), room_for(1)) as supervisor:
         running = await begin(gateway, ada, supervisor)
         if method == "store":
             await speak_to_the_end(gateway.stage, running)
@@ -128,7 +128,7 @@ async def test_a_defect_ends_one_generation_and_says_so(gateway: Gateway, ada: C
 
 
 async def test_a_defect_in_the_last_write_ends_one_generation_only(gateway: Gateway, ada: Caller) -> None:
-    async with Supervisor(gateway.stage, Defective(gateway, "fail"), keeper(gateway), max_running=2) as supervisor:
+    async with Supervisor(gateway.stage, Defective(gateway, "fail"), keeper(gateway), room_for(2)) as supervisor:
         running = await begin(gateway, ada, supervisor)
         other = await begin(gateway, ada, supervisor)
         await gateway.stage.began(2)
@@ -142,14 +142,14 @@ async def test_a_defect_in_the_last_write_ends_one_generation_only(gateway: Gate
 async def test_the_first_reason_to_stop_counts(gateway: Gateway, ada: Caller) -> None:
     """Leaving the supervisor stops what runs, but this was cancelled by its user a moment before."""
     persister = Persister(gateway.services.database, gateway.services.objects, new_instance(), provider="qwen")
-    async with Supervisor(gateway.stage, persister, keeper(gateway), max_running=1) as supervisor:
+    async with Supervisor(gateway.stage, persister, keeper(gateway), room_for(1)) as supervisor:
         running = await begin(gateway, ada, supervisor)
         running.stop(EndReason.CANCELLED)
     assert (await row_of(gateway, running)).status == "cancelled"
 
 
 async def test_cancelling_converges_though_the_pipeline_could_not_write(gateway: Gateway, ada: Caller) -> None:
-    async with Supervisor(gateway.stage, Defective(gateway, "cancel"), keeper(gateway), max_running=1) as supervisor:
+    async with Supervisor(gateway.stage, Defective(gateway, "cancel"), keeper(gateway), room_for(1)) as supervisor:
         running = await begin(gateway, ada, supervisor)
         services = dataclasses.replace(gateway.services, supervisor=supervisor)
         await end_work(services, running.order.owner, running.generation_id, None)
@@ -179,7 +179,7 @@ async def test_events_that_nobody_knows_are_told_to_whoever_is_on_call(gateway: 
     stage = NewerVendor()
     persister = Persister(gateway.services.database, gateway.services.objects, new_instance(), provider="qwen")
     with capture_logs() as lines:
-        async with Supervisor(stage, persister, keeper(gateway), max_running=1) as supervisor:
+        async with Supervisor(stage, persister, keeper(gateway), room_for(1)) as supervisor:
             running = await begin(gateway, ada, supervisor)
             await speak_to_the_end(stage, running)
     assert [line["types"] for line in lines if line["event"] == "provider.unknown_events"] == [("response.mood",)]
@@ -194,7 +194,7 @@ async def test_a_persist_that_gave_up_is_not_called_completed(gateway: Gateway, 
             gateway.stage,
             Interrupted(gateway, lose_every_answer),
             open_keeper(gateway.services.database),
-            max_running=1,
+            room_for(1),
         ) as supervisor:
             running = await begin(gateway, ada, supervisor)
             await speak_to_the_end(gateway.stage, running)

@@ -14,7 +14,7 @@ from gateway.outliving import outliving_request
 from gateway.supervisor import Supervisor
 from storage.errors import DatabaseUnavailable
 from tests.support.exchange import WAIT_SECONDS
-from tests.support.leases import open_keeper
+from tests.support.leases import open_keeper, room_for
 from tests.support.workshop import Pause, Workshop
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 @pytest.fixture
 async def supervisor(anyio_backend: Any, workshop: Workshop) -> AsyncIterator[Supervisor]:
     # No generation is started here, so no provider is asked for.
-    async with Supervisor(None, workshop.persister, open_keeper(workshop.pool), max_running=2) as opened:  # type: ignore[arg-type]
+    async with Supervisor(None, workshop.persister, open_keeper(workshop.pool), room_for(2)) as opened:  # type: ignore[arg-type]
         yield opened
 
 
@@ -80,7 +80,7 @@ async def test_a_server_that_stops_says_so(workshop: Workshop) -> None:
             await outliving_request(supervised, "work", work)
         told.append(caught.value.status)
 
-    supervised = Supervisor(None, workshop.persister, open_keeper(workshop.pool), max_running=2)  # type: ignore[arg-type]
+    supervised = Supervisor(None, workshop.persister, open_keeper(workshop.pool), room_for(2))  # type: ignore[arg-type]
     async with anyio.create_task_group() as tasks, supervised:
         tasks.start_soon(request)
         await pause.reached()

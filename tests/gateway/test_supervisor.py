@@ -20,7 +20,7 @@ from gateway.supervisor import Supervisor
 from gateway.tracing import Trace
 from protocol.errors import Category, Fault, ProviderFailure
 from tests.support.exchange import WAIT_SECONDS
-from tests.support.leases import open_keeper
+from tests.support.leases import open_keeper, room_for
 from tests.support.workshop import SPEECH, Pause, ScriptedProvider, Workshop
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -39,7 +39,7 @@ class Speakers:
 
 def supervisor(workshop: Workshop, *providers: SpeechProvider, max_running: int = 4) -> Supervisor:
     # mypy: a property that gives a function is the function for whoever calls it.
-    return Supervisor(Speakers(*providers), workshop.persister, open_keeper(workshop.pool), max_running=max_running)  # type: ignore[arg-type]
+    return Supervisor(Speakers(*providers), workshop.persister, open_keeper(workshop.pool), room_for(max_running))  # type: ignore[arg-type]
 
 
 def start(supervised: Supervisor, order: GenerationOrder) -> RunningGeneration:
@@ -112,6 +112,75 @@ class TestAdmission:
         order = await workshop.order(workshop.user())
         with pytest.raises(RuntimeError, match="never entered"):
             start(supervisor(workshop), order)
+
+
+class TestLine:
+    """v1 tasks wait for a place; streams, behind which somebody waits, do not."""
+
+    def opened(self, workshop: Workshop, *providers: SpeechProvider, wait_seconds: float = 60.0) -> Supervisor:
+        room = room_for(1, waiting=1, wait_seconds=wait_seconds)
+        return Supervisor(Speakers(*providers), workshop.persister, open_keeper(workshop.pool), room)  # type: ignore[arg-type]
+
+    async def task(self, workshop: Workshop) -> GenerationOrder:
+        return await workshop.order(workshop.user(), "generate")
+
+    async def test_a_task_waits_as_queued_and_is_spoken_when_a_place_is_free(self, workshop: Workshop) -> None:
+        pause = Pause()
+        async with self.opened(workshop, ScriptedProvider(pause, SPEECH), ScriptedProvider(SPEECH)) as supervised:
+            first = start(supervised, await self.task(workshop))
+            await pause.reached()
+            second = start(supervised, await self.task(workshop))
+            await second.accepted()
+            assert (second.in_line, second.provider_status) == (True, "queued")
+            assert await workshop.states(second.order) == ("processing", "pending", "queued")
+            with pytest.raises(ApiError, match="busy"):
+                start(supervised, await self.task(workshop))
+            with pytest.raises(ApiError, match="busy"):
+                start(supervised, await workshop.order(workshop.user()))
+            pause.end()
+            await ended(first)
+            await ended(second)
+        assert await workshop.stored(second.order) == SPEECH
+
+    async def test_a_turn_that_does_not_come_in_time_fails_the_task(self, workshop: Workshop) -> None:
+        pause = Pause()
+        async with self.opened(workshop, ScriptedProvider(pause, SPEECH), wait_seconds=0.01) as supervised:
+            start(supervised, await self.task(workshop))
+            await pause.reached()
+            second = start(supervised, await self.task(workshop))
+            await ended(second)
+            assert await workshop.states(second.order) == ("failed", "failed", "failed")
+            pause.end()
+            with anyio.fail_after(WAIT_SECONDS):
+                await supervised.wait_idle()
+
+    async def test_who_cancels_in_line_takes_no_place(self, workshop: Workshop) -> None:
+        pause = Pause()
+        async with self.opened(workshop, ScriptedProvider(pause, SPEECH), ScriptedProvider(SPEECH)) as supervised:
+            start(supervised, await self.task(workshop))
+            await pause.reached()
+            second = start(supervised, await self.task(workshop))
+            await second.accepted()
+            assert await supervised.cancel(second.generation_id)
+            third = start(supervised, await self.task(workshop))
+            pause.end()
+            await ended(third)
+        assert await workshop.states(second.order) == ("cancelled", "cancelled", "cancelled")
+        assert await workshop.stored(third.order) == SPEECH
+
+    async def test_a_drain_leaves_the_line_to_other_processes(self, workshop: Workshop) -> None:
+        pause = Pause()
+        async with self.opened(workshop, ScriptedProvider(pause, SPEECH)) as supervised:
+            start(supervised, await self.task(workshop))
+            await pause.reached()
+            second = start(supervised, await self.task(workshop))
+            await second.accepted()
+            supervised.start_draining()
+            await ended(second)
+            assert await workshop.states(second.order) == ("processing", "pending", "queued")
+            pause.end()
+            with anyio.fail_after(WAIT_SECONDS):
+                await supervised.wait_idle()
 
 
 class TestCancel:
@@ -245,7 +314,7 @@ async def test_what_no_generation_expects_is_contained(workshop: Workshop) -> No
             ScriptedProvider(pause),
             Broken(),  # type: ignore[arg-type]  # the point
             open_keeper(workshop.pool),
-            max_running=1,
+            room_for(1),
         ) as supervised:
             running = start(supervised, await workshop.order(user))
             await pause.reached()

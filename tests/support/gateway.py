@@ -34,7 +34,7 @@ from storage import generations, voices
 from storage.database import Database
 from storage.objects import ObjectStore
 from tests.support.exchange import WAIT_SECONDS, Exchange, open_request, request
-from tests.support.leases import new_instance, open_keeper
+from tests.support.leases import new_instance, open_keeper, room_for
 from tests.support.postgres import TestDatabase
 from tests.support.rows import completion, new_generation, new_voice
 
@@ -59,6 +59,7 @@ class Stage:
         *,
         clearance: Clearance,
         on_status: Callable[[str], None],
+        may_queue: float = 0.0,  # noqa: ARG002  the real provider's to use
     ) -> Outcome:
         """Speak what the test says until it says that this was all."""
         on_status("ws_connecting")
@@ -200,7 +201,7 @@ async def open_gateway(database: TestDatabase, folder: Path, **environment: str)
             stage,
             Persister(pool, objects, instance, provider="qwen"),
             keeper := open_keeper(pool, instance),
-            max_running=8,
+            room_for(8),
         ) as supervisor,
     ):
         services = Services(

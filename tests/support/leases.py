@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.leases import Instance, LeaseKeeper
+from gateway.supervisor import Room
 from storage.database import Database
 
 LEASE_SECONDS = 60.0
@@ -17,3 +18,13 @@ def new_instance(lease_seconds: float = LEASE_SECONDS) -> Instance:
 def open_keeper(database: Database, instance: Instance | None = None, listen_url: str = "") -> LeaseKeeper:
     """One that does nothing by itself: renew and hear are the test's to call."""
     return LeaseKeeper(database, instance or new_instance(), listen_url=listen_url)
+
+
+async def at_once() -> float:
+    """The `Place` of a stream that has one."""
+    return 0.0
+
+
+def room_for(places: int, waiting: int = 0, wait_seconds: float = 60.0) -> Room:
+    """A supervisor's room, without a line unless the test wants one."""
+    return Room(places=places, waiting=waiting, wait_seconds=wait_seconds)

@@ -21,7 +21,7 @@ from storage import generations, tasks, voices
 from storage.database import Database
 from storage.objects import GENERATIONS, ObjectStore
 from tests.support.exchange import WAIT_SECONDS
-from tests.support.leases import new_instance
+from tests.support.leases import at_once, new_instance
 from tests.support.mp3_files import bare_mp3
 from tests.support.postgres import TestDatabase
 from tests.support.rows import new_voice
@@ -75,6 +75,7 @@ class ScriptedProvider:
         *,
         clearance: Clearance,
         on_status: Callable[[str], None],
+        may_queue: float = 0.0,  # noqa: ARG002  the real provider's to use
     ) -> Outcome:
         on_status("ws_connecting")
         self.connecting.set()
@@ -126,7 +127,7 @@ class Workshop:
         """The pipeline beside the body, which waits for its end."""
         running = RunningGeneration(order, Trace())
         async with anyio.create_task_group() as group:
-            group.start_soon(run_generation, running, provider, self.persister)
+            group.start_soon(run_generation, running, provider, self.persister, at_once)
             with anyio.fail_after(WAIT_SECONDS):
                 yield running
                 await running.ended.wait()

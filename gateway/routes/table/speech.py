@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.idempotency import HEADER, MAX_KEY_CHARS
 from gateway.routes import generate, generations, listen, tasks
 from gateway.routes.operations import (
     AUDIO,
@@ -29,6 +30,12 @@ from schema.http import (
 _STATUS = Parameter("status", "Only those in this state; `all` is every state.")
 _OFFSET = Parameter("offset", "Begin at this byte, as a body of its own.", {"type": "integer", "minimum": 0})
 
+_KEY = Parameter(
+    HEADER,
+    "Makes a repetition of this request the same request for 24 hours: what it began is joined or played again.",
+    {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS},
+)
+
 _ABOUT = ("X-Utter-Provider", "X-Utter-Generation-Id")
 _RUNNING = (*_ABOUT, "X-Utter-Task-Id", "X-Utter-Stream-Url", "Server-Timing")
 
@@ -41,6 +48,7 @@ ROWS: tuple[Operation, ...] = (
         Auth.SIGNED_IN,
         {200: Answer("It has begun.", Json(GenerateAccepted), _RUNNING)},
         body=Json(GenerateRequest),
+        headers=(_KEY,),
         also=(404, 409, 502, 504),
     ),
     Operation(
@@ -51,6 +59,7 @@ ROWS: tuple[Operation, ...] = (
         Auth.SIGNED_IN,
         {200: Answer("MP3 as it is made. A cut connection is a failure.", Raw(("audio/mpeg",)), _RUNNING)},
         body=Json(GenerateRequest),
+        headers=(_KEY,),
         also=(404, 409, 502, 504),
         streams=True,
     ),

@@ -200,7 +200,8 @@ async def test_without_a_turn_nothing_is_opened(connect: Connect, serve: Serve) 
         raise ProviderFailure(Fault.ACCESS_DENIED)
 
     with serve(speaks) as server:
-        async with open_qwen_realtime(QwenOptions(QwenAccount(server.url, "", ""), PATIENT, QUIET), connect, turn) as q:
+        options = QwenOptions(QwenAccount(server.url, "sk-test", ""), PATIENT, QUIET)
+        async with open_qwen_realtime(options, connect, turn) as q:
             with pytest.raises(ProviderFailure) as refused:
                 await Take().speak(q)
         assert server.upgrades == 0
@@ -237,3 +238,12 @@ async def test_less_than_a_sample_of_pcm_is_no_audio(provider: Any, serve: Serve
     with serve(responds(b"\x01")) as server:
         failure = await failure_of(provider, server, Take(), upstream_format="pcm")
     assert failure.fault is Fault.NO_AUDIO
+
+
+async def test_work_of_an_earlier_mode_says_that_the_key_is_gone(connect: Connect, serve: Serve) -> None:
+    with serve(speaks) as server:
+        async with open_qwen_realtime(QwenOptions(QwenAccount(server.url, ""), PATIENT, QUIET), connect) as q:
+            with pytest.raises(ProviderFailure) as refused:
+                await Take().speak(q)
+        assert server.upgrades == 0
+    assert refused.value.fault is Fault.NOT_CONFIGURED

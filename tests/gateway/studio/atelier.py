@@ -38,7 +38,7 @@ from tests.gateway.studio.front import Front
 from tests.support.emulator import VC_MODEL, VD_MODEL, Emulator, wav_recording
 from tests.support.exchange import WAIT_SECONDS, Exchange
 from tests.support.gateway import SIGNING_SECRET, TOKEN_SECRET, Caller, Gateway, Stage
-from tests.support.leases import new_instance, open_keeper
+from tests.support.leases import new_instance, open_keeper, room_for
 from tests.support.postgres import TestDatabase
 
 RECORDING = wav_recording()
@@ -237,7 +237,7 @@ async def open_atelier(
             speech,
             Persister(pool, objects, instance, provider="qwen"),
             keeper := open_keeper(pool, instance),
-            max_running=32,
+            room_for(32),
         ) as supervisor,
     ):
         recordings = Recordings(objects, settings, signer)
