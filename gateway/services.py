@@ -13,6 +13,7 @@ from gateway.pacing import Pacer
 from gateway.persister import Persister
 from gateway.pickup import PickUp
 from gateway.providers import open_customization, open_modal, open_provider
+from gateway.relay import Relay, open_relay
 from gateway.settings import ProviderMode, Settings
 from gateway.signing import Signer
 from gateway.studio import Recordings, Studio, open_studio
@@ -34,6 +35,7 @@ class Services:
     supervisor: Supervisor
     jobs: ModalJobs
     studio: Studio
+    relay: Relay
     not_ready_reason: Callable[[], str | None]
     provider_trouble: Callable[[], str | None] = lambda: None
     """Why new speech is likely to fail although requests are taken, None when nothing is known to be wrong."""
@@ -57,6 +59,7 @@ async def open_services(
             statement_cache_size=STATEMENT_CACHE if settings.database_listen_url == settings.database_url else 0,
         ) as database,
         open_authenticator(settings) as authenticator,
+        open_relay(instance) as relay,
         open_provider(settings, turn=_pacer(settings, database).wait_turn) as provider,
         open_modal(settings) as modal,
         open_customization(settings) as customization,
@@ -88,6 +91,7 @@ async def open_services(
                 supervisor=supervisor,
                 jobs=jobs,
                 studio=studio,
+                relay=relay,
                 not_ready_reason=not_ready_reason,
                 provider_trouble=lambda: provider.trouble,
             )

@@ -1,6 +1,6 @@
 """Leases: which process works on a running task (product section 11).
 
-`insert` and `get` run in `Database.as_user(owner)`, everything else in `Database.as_service()`.
+`insert` and `of_generation` run in `Database.as_user(owner)`, everything else in `Database.as_service()`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ HANDED_OVER = datetime.fromtimestamp(0, UTC)
 """The `sign` of a task that its process gave up."""
 
 _INSERT: Query[UUID] = load("leases.insert", UUID)
-_GET: Query[LeaseRow] = load("leases.get", LeaseRow)
+_OF_GENERATION: Query[LeaseRow] = load("leases.of_generation", LeaseRow)
 _HOLD: Query[bool] = load("leases.hold", bool)
 _RENEW: Query[RenewedLease] = load("leases.renew", RenewedLease)
 _TASKS_OF_OTHERS: Query[ForeignTask] = load("leases.tasks_of_others", ForeignTask)
@@ -36,9 +36,9 @@ async def insert(tx: Transaction, task_id: UUID, lease: NewLease) -> None:
     )
 
 
-async def get(tx: Transaction, owner: UUID, task_id: UUID) -> LeaseRow | None:
-    """Who works on a task of the owner's; None when nobody does, or it is not theirs."""
-    return await tx.fetch_one(_GET, owner=owner, task_id=task_id)
+async def of_generation(tx: Transaction, owner: UUID, generation_id: UUID) -> LeaseRow | None:
+    """Who works on a generation of the owner's; None when nobody does, or it is not theirs."""
+    return await tx.fetch_one(_OF_GENERATION, owner=owner, generation_id=generation_id)
 
 
 async def hold(tx: Transaction, task_id: UUID, epoch: int) -> None:

@@ -25,6 +25,7 @@ from gateway.delivery import (
 from gateway.errors import ApiError
 from gateway.media import media_type
 from gateway.ranges import RangeNotSatisfiable, parse_offset, parse_range, resolve_growing
+from gateway.relay import RelayedResponse
 from gateway.responses import NO_STORE
 from gateway.routes.access import belongs_to, caller, path_id, services_of, unknown
 from gateway.routes.generations import read_generation
@@ -36,7 +37,7 @@ from gateway.streaming import AudioLogResponse
 from protocol.errors import Category, ProviderFailure
 from schema.javascript import is_uuid
 from schema.records import GenerationRow
-from storage import generations
+from storage import generations, leases
 from storage.objects import GENERATIONS
 
 LOOKS = 2
@@ -50,7 +51,7 @@ LIVE_TYPE = "audio/mpeg"
 QWEN = ProviderMode.QWEN.value
 """The provider of everything that can be heard while it is made."""
 
-Answer = Response | AudioLogResponse | SpanResponse
+Answer = Response | AudioLogResponse | SpanResponse | RelayedResponse
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,16 @@ async def play(request: Request, listener: Listener) -> Answer:
             raise _gone(cancelled=row.status == "cancelled")
         if row.tts_provider == "modal":
             raise ApiError(409, "This generation is not stored yet. Please poll its task.")
+        async with services.database.as_user(listener.owner) as transaction:
+            lease = await leases.of_generation(transaction, listener.owner, listener.generation_id)
+        if lease is not None and services.relay.knows_way(request, lease):
+            return await services.relay.listen(
+                request,
+                lease,
+                listener.generation_id,
+                stall_seconds=listener.stall_seconds,
+                headers=dict(listener.headers),
+            )
     raise ApiError(503, "This generation cannot be played right now. Please try again in a moment.")
 
 

@@ -3,12 +3,15 @@ insert into utter.leases (task_id, instance, address, until)
 values (:task_id, :instance, :address, clock_timestamp() + make_interval(secs => :seconds))
 returning task_id;
 
--- name: get
+-- name: of_generation
 -- Only while somebody holds it: what a dead process left says nothing about where the audio is.
+-- A generation has one running task.
 select lease.task_id, task.user_id, lease.instance, lease.address, lease.epoch
 from utter.leases lease
 join public.tasks task on task.id = lease.task_id
-where lease.task_id = :task_id and task.user_id = :owner and lease.until > clock_timestamp();
+where task.generation_id = :generation_id and task.user_id = :owner and lease.until > clock_timestamp()
+order by task.created_at desc, task.id desc
+limit 1;
 
 -- name: hold
 select utter.hold(:task_id, :epoch);

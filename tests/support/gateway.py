@@ -22,6 +22,7 @@ from gateway.modal import ModalJobs
 from gateway.persister import Persister
 from gateway.providers import open_customization, open_modal
 from gateway.providers.base import Clearance, Outcome, Sink, Utterance
+from gateway.relay import open_relay
 from gateway.services import Services
 from gateway.settings import load_settings
 from gateway.signing import Signer
@@ -197,6 +198,7 @@ async def open_gateway(database: TestDatabase, folder: Path, **environment: str)
         Database.open(settings.database_url, max_connections=4) as pool,
         open_modal(settings) as modal,
         open_customization(settings) as customization,
+        open_relay(instance) as relay,
         Supervisor(
             stage,
             Persister(pool, objects, instance, provider="qwen"),
@@ -213,6 +215,7 @@ async def open_gateway(database: TestDatabase, folder: Path, **environment: str)
             supervisor=supervisor,
             jobs=ModalJobs(settings, pool, objects, modal, supervisor, keeper),
             studio=open_studio(settings, pool, Recordings(objects, settings, signer), customization, stage, supervisor),
+            relay=relay,
             not_ready_reason=lambda: None,
         )
         yield Gateway(create_app(services), services, stage, database)

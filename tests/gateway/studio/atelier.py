@@ -22,6 +22,7 @@ from gateway.persister import Persister
 from gateway.providers import SpeechProvider, VoiceKind, open_modal, open_provider
 from gateway.providers.attempts import RetryPolicy
 from gateway.providers.qwen_customization import CustomizationOptions, open_qwen_customization
+from gateway.relay import open_relay
 from gateway.services import Services
 from gateway.settings import load_settings
 from gateway.signing import Signer
@@ -233,6 +234,7 @@ async def open_atelier(
         open_provider(settings) as speech,
         open_modal(settings) as modal,
         open_qwen_customization(options) as customization,
+        open_relay(instance) as relay,
         Supervisor(
             speech,
             Persister(pool, objects, instance, provider="qwen"),
@@ -251,6 +253,7 @@ async def open_atelier(
             supervisor=supervisor,
             jobs=ModalJobs(settings, pool, objects, modal, supervisor, keeper),
             studio=studio,
+            relay=relay,
             not_ready_reason=lambda: None,
         )
         gateway = Gateway(create_app(services), services, Stage(), database)
