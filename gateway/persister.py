@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import anyio
 import structlog
@@ -20,6 +20,7 @@ from gateway.running import GenerationOrder, RunningGeneration
 from protocol.errors import Fault
 from schema.records import Completion, NewGeneration, Provider
 from storage import generations, leases, tasks
+from storage.audio_spool import SpoolUnavailable
 from storage.database import Database, DatabaseUnavailable, Transaction, UnknownUser
 from storage.errors import LeaseLost
 from storage.objects import GENERATIONS, ObjectStore, ObjectStoreUnavailable
@@ -40,10 +41,20 @@ _log = structlog.get_logger("utter")
 T = TypeVar("T")
 
 
+class Spool(Protocol):
+    """Where whole audio waits that cannot be stored."""
+
+    async def keep(self, order: GenerationOrder, done: Completion, audio: memoryview) -> None:
+        """Raises `SpoolUnavailable`."""
+
+
 class Persister:
     """Writes rows and objects for running generations."""
 
-    def __init__(self, database: Database, objects: ObjectStore, instance: Instance, *, provider: Provider) -> None:
+    def __init__(
+        self, database: Database, objects: ObjectStore, spool: Spool, instance: Instance, *, provider: Provider
+    ) -> None:
+        self._spool = spool
         self._database = database
         self._objects = objects
         self._instance = instance
@@ -82,20 +93,36 @@ class Persister:
             running.trace.log.warning("database.status_lost", status=status, error=type(error).__name__)
 
     async def store(self, running: RunningGeneration, outcome: Outcome) -> None:
-        """Store the audio, then complete the rows. Audio of a generation that was cancelled meanwhile is removed."""
+        """Store the audio, then complete the rows. Audio of a generation that was cancelled meanwhile is removed; what
+        cannot land goes to the spool."""
+        running.completion = _completion(running, outcome)
         try:
             with running.trace.step("persist", audio_bytes=running.log.size):
                 await until_it_lands(lambda: self._put(running))
-                completed = await until_it_lands(lambda: self._complete(running, outcome))
+                completed = await until_it_lands(lambda: self._complete(running))
         except LeaseLost:
             await self.withdraw(running)
             return
-        except Exception:  # whatever it was, the rows have to say that there is no audio
+        except Exception:  # whatever it was, the audio is paid for
             running.trace.log.exception("persist.gave_up", audio_bytes=running.log.size)
-            await self.fail(running, NOT_STORED, Fault.UNKNOWN)
+            if not await self.set_aside(running):
+                await self.fail(running, NOT_STORED, Fault.UNKNOWN)
             return
         if not completed:
             await self._discard_unless_completed(running)
+
+    async def set_aside(self, running: RunningGeneration) -> bool:
+        """Put whole audio into the spool, to be stored later. False when it is not whole, or the disk does not take it:
+        then it will be lost."""
+        if running.completion is None:
+            return False
+        try:
+            await self._spool.keep(running.order, running.completion, running.log.view())
+        except SpoolUnavailable:
+            running.trace.log.exception("spool.refused", audio_bytes=running.log.size)
+            return False
+        running.set_status("spooled")
+        return True
 
     async def fail(self, running: RunningGeneration, message: str, fault: Fault) -> None:
         """Rows to `failed`, with words for the user, and no audio left behind. A failure that repeating may mend, and
@@ -147,32 +174,11 @@ class Persister:
     async def _put(self, running: RunningGeneration) -> None:
         await self._objects.put(GENERATIONS, running.order.object_key, running.log.view(), content_type="audio/mpeg")
 
-    async def _complete(self, running: RunningGeneration, outcome: Outcome) -> bool:
-        trace, order = running.trace, running.order
-        first_audio_ms = trace.at("provider.first_audio")
-        async with self._as_latest(order) as transaction:
-            return await generations.complete_generation(
-                transaction,
-                Completion(
-                    generation_id=order.generation_id,
-                    task_id=order.task_id,
-                    object_key=order.object_key,
-                    output_format="mp3",
-                    duration_seconds=outcome.audio_seconds,
-                    generation_time_seconds=round(trace.elapsed_ms() / 1000, 3),
-                    first_audio_seconds=None if first_audio_ms is None else round(first_audio_ms / 1000, 3),
-                    audio_bytes=running.log.size,
-                    audio_sha256=running.log.sha256,
-                    characters_billed=outcome.characters,
-                    provider_metadata={
-                        "session_id": outcome.session_id,
-                        "responses": outcome.responses,
-                        "attempts": outcome.attempts,
-                        "usage": outcome.usage,
-                    },
-                    timings=[asdict(timing) for timing in trace.timings],
-                ),
-            )
+    async def _complete(self, running: RunningGeneration) -> bool:
+        if running.completion is None:
+            raise LookupError("nothing to complete: the provider has not finished")
+        async with self._as_latest(running.order) as transaction:
+            return await generations.complete_generation(transaction, running.completion)
 
     @asynccontextmanager
     async def _as_latest(self, order: GenerationOrder) -> AsyncIterator[Transaction]:
@@ -205,6 +211,30 @@ class Persister:
         except UnknownUser:  # the rows went with their user
             return False
         return row is not None and row.status == "completed" and row.audio_object_key == order.object_key
+
+
+def _completion(running: RunningGeneration, outcome: Outcome) -> Completion:
+    trace, order = running.trace, running.order
+    first_audio_ms = trace.at("provider.first_audio")
+    return Completion(
+        generation_id=order.generation_id,
+        task_id=order.task_id,
+        object_key=order.object_key,
+        output_format="mp3",
+        duration_seconds=outcome.audio_seconds,
+        generation_time_seconds=round(trace.elapsed_ms() / 1000, 3),
+        first_audio_seconds=None if first_audio_ms is None else round(first_audio_ms / 1000, 3),
+        audio_bytes=running.log.size,
+        audio_sha256=running.log.sha256,
+        characters_billed=outcome.characters,
+        provider_metadata={
+            "session_id": outcome.session_id,
+            "responses": outcome.responses,
+            "attempts": outcome.attempts,
+            "usage": outcome.usage,
+        },
+        timings=[asdict(timing) for timing in trace.timings],
+    )
 
 
 async def until_it_lands(operation: Callable[[], Awaitable[T]]) -> T:

@@ -166,6 +166,8 @@ async def _stopped(running: RunningGeneration, persister: Persister) -> None:
     # Even when they were refused: a cancelled commit may have reached the database, and for rows that never came this
     # changes nothing.
     match running.end_reason:
+        case EndReason.SHUTDOWN | EndReason.CRASHED if await persister.set_aside(running):
+            pass
         case EndReason.CANCELLED:
             await persister.cancel(running)
         case EndReason.LOST:

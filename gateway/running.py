@@ -12,7 +12,7 @@ import anyio
 from gateway.audio_log import AudioLog, LogState
 from gateway.providers.base import Utterance
 from gateway.tracing import Trace
-from schema.records import RequestKey
+from schema.records import Completion, RequestKey
 
 TaskType = Literal["generate", "generate_stream"]
 
@@ -70,6 +70,8 @@ class RunningGeneration:
         self.trace = trace
         self.log = AudioLog()
         self.end_reason = EndReason.SHUTDOWN
+        self.completion: Completion | None = None
+        """What its rows will say, once the provider has finished."""
         self.in_line = False
         """Whether it still waits for a place in this process."""
         self.scope = anyio.CancelScope()

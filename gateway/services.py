@@ -16,6 +16,7 @@ from gateway.providers import open_customization, open_modal, open_provider
 from gateway.relay import Relay, open_relay
 from gateway.settings import ProviderMode, Settings
 from gateway.signing import Signer
+from gateway.spooling import AudioSpool, open_audio_spool
 from gateway.studio import Recordings, Studio, open_studio
 from gateway.supervisor import Room, Supervisor
 from gateway.sweeper import Chore, sweeping
@@ -36,6 +37,7 @@ class Services:
     jobs: ModalJobs
     studio: Studio
     relay: Relay
+    spool: AudioSpool
     not_ready_reason: Callable[[], str | None]
     provider_trouble: Callable[[], str | None] = lambda: None
     """Why new speech is likely to fail although requests are taken, None when nothing is known to be wrong."""
@@ -64,9 +66,10 @@ async def open_services(
         open_modal(settings) as modal,
         open_customization(settings) as customization,
         _keeping_leases(settings, database, instance) as keeper,
+        open_audio_spool(settings.spool_dir, database, objects, keeper) as spool,
         Supervisor(
             provider,
-            Persister(database, objects, instance, provider=ProviderMode.QWEN.value),
+            Persister(database, objects, spool, instance, provider=ProviderMode.QWEN.value),
             keeper,
             Room(
                 places=settings.max_concurrent_generations,
@@ -79,7 +82,12 @@ async def open_services(
         signer = Signer(settings.signing_secret)
         recordings = Recordings(objects, settings, signer)
         studio = open_studio(settings, database, recordings, customization, provider, supervisor)
-        chores = [Chore("modal.jobs", jobs.sweep), Chore("studio.stale", studio.recover_stale)]
+        chores = [
+            Chore("modal.jobs", jobs.sweep),
+            Chore("studio.stale", studio.recover_stale),
+            Chore("spool.adopt", spool.adopt),
+            Chore("spool.land", spool.land),
+        ]
         others = [Chore("leases.pick_up", PickUp(settings, database, keeper, supervisor).look)]
         async with sweeping(chores, settings.sweep_seconds), sweeping(others, instance.beat_seconds):
             yield Services(
@@ -92,6 +100,7 @@ async def open_services(
                 jobs=jobs,
                 studio=studio,
                 relay=relay,
+                spool=spool,
                 not_ready_reason=not_ready_reason,
                 provider_trouble=lambda: provider.trouble,
             )

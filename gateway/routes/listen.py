@@ -38,6 +38,7 @@ from protocol.errors import Category, ProviderFailure
 from schema.javascript import is_uuid
 from schema.records import GenerationRow
 from storage import generations, leases
+from storage.audio_spool import Entry
 from storage.objects import GENERATIONS
 
 LOOKS = 2
@@ -85,6 +86,10 @@ async def play(request: Request, listener: Listener) -> Answer:
             return await _stored(request, row, listener)
         if row.status in {"failed", "cancelled"}:
             raise _gone(cancelled=row.status == "cancelled")
+        spooled = services.spool.get(listener.generation_id)
+        if spooled is not None and spooled.note.owner == listener.owner:
+            body = _spooled(services, spooled, listener)
+            return respond(request, body, stall_seconds=listener.stall_seconds, offset=listener.offset)
         if row.tts_provider == "modal":
             raise ApiError(409, "This generation is not stored yet. Please poll its task.")
         async with services.database.as_user(listener.owner) as transaction:
@@ -214,6 +219,19 @@ def _finished(running: RunningGeneration, listener: Listener) -> Body:
         read=partial(_pieces, running.log),
         sha256=running.log.sha256,
         etag=quoted(running.log.sha256),
+        headers=_headers(listener, QWEN),
+    )
+
+
+def _spooled(services: Services, entry: Entry, listener: Listener) -> Body:
+    """The store is away; the audio waits for it on this machine's disk."""
+    done = entry.note.done
+    return Body(
+        size=done.audio_bytes,
+        content_type=LIVE_TYPE,
+        read=partial(services.spool.read, entry),
+        sha256=done.audio_sha256,
+        etag=quoted(done.audio_sha256),
         headers=_headers(listener, QWEN),
     )
 

@@ -173,6 +173,13 @@ class Settings:
         "AWS_SECRET_ACCESS_KEY", text("the secret of AWS_ACCESS_KEY_ID"), "", "The secret of that key.", secret=True
     )
     data_dir: Path = variable("UTTER_DATA_DIR", PATH, Path(".utter"), "What this machine keeps between starts.")
+    spool_dir: Path = variable(
+        "UTTER_SPOOL_DIR",
+        PATH,
+        None,
+        "A disk of this machine, for audio that waits to be stored, or goes beyond the memory it may take. It must "
+        "outlive the process. Unset: 'spool' in the data directory.",
+    )
 
     supabase_url: str = variable("SUPABASE_URL", origin("https", "http"), "", "The Supabase project.")
     supabase_anon_key: str = variable("SUPABASE_ANON_KEY", text("the anon key"), "", "Public key, for the page.")

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from gateway.admission import admit
 from gateway.cancellation import end_work
-from gateway.leases import LeaseKeeper
+from gateway.leases import Instance, LeaseKeeper
 from gateway.persister import Persister
 from gateway.pipeline import CRASHED
 from gateway.providers.base import Outcome
@@ -23,23 +23,30 @@ from protocol.errors import Fault
 from schema.http import GenerateRequest
 from schema.records import GenerationRow
 from storage import generations
-from storage.database import DatabaseUnavailable
+from storage.database import Database, DatabaseUnavailable
+from storage.objects import ObjectStore
 from tests.support.exchange import WAIT_SECONDS
 from tests.support.gateway import Caller, Gateway, Stage
-from tests.support.leases import new_instance, open_keeper, room_for
+from tests.support.leases import NoSpool, new_instance, open_keeper, room_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
+
+
+def parts(gateway: Gateway) -> tuple[Database, ObjectStore, NoSpool, Instance]:
+    return gateway.services.database, gateway.services.objects, NoSpool(), new_instance()
 
 
 class Interrupted(Persister):
     """A persister to which something happens once the completion is committed, before it hears so."""
 
     def __init__(self, gateway: Gateway, after_commit: Callable[[RunningGeneration], None]) -> None:
-        super().__init__(gateway.services.database, gateway.services.objects, new_instance(), provider="qwen")
+        super().__init__(
+            gateway.services.database, gateway.services.objects, NoSpool(), new_instance(), provider="qwen"
+        )
         self._after_commit = after_commit
 
-    async def _complete(self, running: RunningGeneration, outcome: Outcome) -> bool:
-        completed = await super()._complete(running, outcome)
+    async def _complete(self, running: RunningGeneration) -> bool:
+        completed = await super()._complete(running)
         self._after_commit(running)
         return completed
 
@@ -48,7 +55,9 @@ class Defective(Persister):
     """A persister with a defect in one of its methods."""
 
     def __init__(self, gateway: Gateway, method: str) -> None:
-        super().__init__(gateway.services.database, gateway.services.objects, new_instance(), provider="qwen")
+        super().__init__(
+            gateway.services.database, gateway.services.objects, NoSpool(), new_instance(), provider="qwen"
+        )
         setattr(self, method, self._defect)
 
     async def _defect(self, *_arguments: object) -> None:
@@ -141,7 +150,9 @@ async def test_a_defect_in_the_last_write_ends_one_generation_only(gateway: Gate
 
 async def test_the_first_reason_to_stop_counts(gateway: Gateway, ada: Caller) -> None:
     """Leaving the supervisor stops what runs, but this was cancelled by its user a moment before."""
-    persister = Persister(gateway.services.database, gateway.services.objects, new_instance(), provider="qwen")
+    persister = Persister(
+        gateway.services.database, gateway.services.objects, NoSpool(), new_instance(), provider="qwen"
+    )
     async with Supervisor(gateway.stage, persister, keeper(gateway), room_for(1)) as supervisor:
         running = await begin(gateway, ada, supervisor)
         running.stop(EndReason.CANCELLED)
@@ -177,7 +188,9 @@ class NewerVendor(Stage):
 
 async def test_events_that_nobody_knows_are_told_to_whoever_is_on_call(gateway: Gateway, ada: Caller) -> None:
     stage = NewerVendor()
-    persister = Persister(gateway.services.database, gateway.services.objects, new_instance(), provider="qwen")
+    persister = Persister(
+        gateway.services.database, gateway.services.objects, NoSpool(), new_instance(), provider="qwen"
+    )
     with capture_logs() as lines:
         async with Supervisor(stage, persister, keeper(gateway), room_for(1)) as supervisor:
             running = await begin(gateway, ada, supervisor)

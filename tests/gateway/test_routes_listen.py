@@ -284,7 +284,7 @@ async def test_one_that_ends_between_the_looks_is_played(gateway: Gateway, ada: 
     database = EndingInBetween(gateway.services.database, partial(ada.complete, new, b"audio"))
     app = create_app(dataclasses.replace(gateway.services, database=database))
     answer = await request(app, "GET", f"/api/generations/{new.generation_id}/stream", headers=ada.headers)
-    assert (answer.status, answer.body, database.reads) == (200, b"audio", 2)
+    assert (answer.status, answer.body, database.reads) == (200, b"audio", 3)
 
 
 async def test_a_modal_one_that_is_not_stored_yet_is_409(gateway: Gateway, ada: Caller) -> None:

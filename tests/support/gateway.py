@@ -26,6 +26,7 @@ from gateway.relay import open_relay
 from gateway.services import Services
 from gateway.settings import load_settings
 from gateway.signing import Signer
+from gateway.spooling import open_audio_spool
 from gateway.studio import Recordings, open_studio
 from gateway.supervisor import Supervisor
 from gateway.tracing import Trace
@@ -199,10 +200,11 @@ async def open_gateway(database: TestDatabase, folder: Path, **environment: str)
         open_modal(settings) as modal,
         open_customization(settings) as customization,
         open_relay(instance) as relay,
+        open_audio_spool(settings.spool_dir, pool, objects, keeper := open_keeper(pool, instance)) as spool,
         Supervisor(
             stage,
-            Persister(pool, objects, instance, provider="qwen"),
-            keeper := open_keeper(pool, instance),
+            Persister(pool, objects, spool, instance, provider="qwen"),
+            keeper,
             room_for(8),
         ) as supervisor,
     ):
@@ -216,6 +218,7 @@ async def open_gateway(database: TestDatabase, folder: Path, **environment: str)
             jobs=ModalJobs(settings, pool, objects, modal, supervisor, keeper),
             studio=open_studio(settings, pool, Recordings(objects, settings, signer), customization, stage, supervisor),
             relay=relay,
+            spool=spool,
             not_ready_reason=lambda: None,
         )
         yield Gateway(create_app(services), services, stage, database)

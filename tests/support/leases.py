@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from gateway.leases import Instance, LeaseKeeper
+from gateway.running import GenerationOrder
 from gateway.supervisor import Room
+from schema.records import Completion
+from storage.audio_spool import SpoolUnavailable
 from storage.database import Database
 
 LEASE_SECONDS = 60.0
@@ -18,6 +21,13 @@ def new_instance(lease_seconds: float = LEASE_SECONDS) -> Instance:
 def open_keeper(database: Database, instance: Instance | None = None, listen_url: str = "") -> LeaseKeeper:
     """One that does nothing by itself: renew and hear are the test's to call."""
     return LeaseKeeper(database, instance or new_instance(), listen_url=listen_url)
+
+
+class NoSpool:
+    """A disk that takes nothing."""
+
+    async def keep(self, _order: GenerationOrder, _done: Completion, _audio: memoryview) -> None:
+        raise SpoolUnavailable("there is no spool in this test")
 
 
 async def at_once() -> float:

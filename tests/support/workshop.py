@@ -21,7 +21,7 @@ from storage import generations, tasks, voices
 from storage.database import Database
 from storage.objects import GENERATIONS, ObjectStore
 from tests.support.exchange import WAIT_SECONDS
-from tests.support.leases import at_once, new_instance
+from tests.support.leases import NoSpool, at_once, new_instance
 from tests.support.mp3_files import bare_mp3
 from tests.support.postgres import TestDatabase
 from tests.support.rows import new_voice
@@ -235,5 +235,9 @@ async def open_workshop(database: TestDatabase, folder: Path) -> AsyncIterator[W
     objects = ObjectStore.open(folder / "objects")
     async with Database.open(database.gateway_url, max_connections=4) as pool:
         yield Workshop(
-            database, pool, objects, Persister(pool, objects, new_instance(), provider="qwen"), folder / "objects"
+            database,
+            pool,
+            objects,
+            Persister(pool, objects, NoSpool(), new_instance(), provider="qwen"),
+            folder / "objects",
         )

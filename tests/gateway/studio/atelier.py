@@ -26,6 +26,7 @@ from gateway.relay import open_relay
 from gateway.services import Services
 from gateway.settings import load_settings
 from gateway.signing import Signer
+from gateway.spooling import open_audio_spool
 from gateway.studio import Recordings, Studio, open_studio
 from gateway.studio.creates import Creates
 from gateway.supervisor import Supervisor
@@ -235,10 +236,11 @@ async def open_atelier(
         open_modal(settings) as modal,
         open_qwen_customization(options) as customization,
         open_relay(instance) as relay,
+        open_audio_spool(settings.spool_dir, pool, objects, keeper := open_keeper(pool, instance)) as spool,
         Supervisor(
             speech,
-            Persister(pool, objects, instance, provider="qwen"),
-            keeper := open_keeper(pool, instance),
+            Persister(pool, objects, spool, instance, provider="qwen"),
+            keeper,
             room_for(32),
         ) as supervisor,
     ):
@@ -254,6 +256,7 @@ async def open_atelier(
             jobs=ModalJobs(settings, pool, objects, modal, supervisor, keeper),
             studio=studio,
             relay=relay,
+            spool=spool,
             not_ready_reason=lambda: None,
         )
         gateway = Gateway(create_app(services), services, Stage(), database)
