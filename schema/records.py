@@ -343,6 +343,35 @@ class Created(msgspec.Struct, frozen=True, kw_only=True):
     billed: int | None = None
 
 
+class AuditedGeneration(msgspec.Struct, frozen=True, kw_only=True):
+    """What the auditor compares with the stored audio. `worked_on`: a running task belongs to it."""
+
+    id: UUID
+    user_id: UUID
+    status: Status
+    object_key: str | None
+    audio_bytes: int | None
+    audio_sha256: str | None
+    worked_on: bool
+
+
+class AuditedTask(msgspec.Struct, frozen=True, kw_only=True):
+    """A running task that nobody works on: `lease_over`, `no_lease`, or `generation_ended`."""
+
+    task_id: UUID
+    user_id: UUID
+    type: TaskType
+    reason: Literal["lease_over", "no_lease", "generation_ended"]
+
+
+class AuditedVoice(msgspec.Struct, frozen=True, kw_only=True):
+    """A voice that can be used, and the key of its recording in the bucket `references`."""
+
+    id: UUID
+    user_id: UUID
+    recording_key: str
+
+
 class OrphanRow(msgspec.Struct, frozen=True, kw_only=True):
     """A voice the provider keeps, or may keep, that no voice of ours uses.
 

@@ -69,6 +69,13 @@ class SpoolFolder:
             raise SpoolUnavailable(f"{path} is another process's")
         return cls(path, lock)
 
+    @staticmethod
+    def all_entries(spool: Path) -> list[Entry]:
+        """Those of every process, living or dead, to look at only. Raises `SpoolUnavailable`."""
+        with _on_disk():
+            notes = [(path, _read_note(path)) for path in spool.glob(f"[!.]*/*{NOTE_SUFFIX}")]
+        return [Entry(note, path.with_suffix(".mp3")) for path, note in notes]
+
     @classmethod
     def abandoned(cls, spool: Path) -> list[SpoolFolder]:
         """Those of dead processes, locked by this one now. Raises `SpoolUnavailable`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -47,6 +48,7 @@ __all__ = [
     "ObjectStoreRefused",
     "ObjectStoreUnavailable",
     "RangeOutside",
+    "StoredObject",
     "check_key",
 ]
 
@@ -73,6 +75,15 @@ class ObjectInfo:
     size: int
     etag: str | None
     content_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One of a listing; `modified` is aware."""
+
+    key: str
+    size: int
+    modified: datetime
 
 
 class ObjectStore:
@@ -170,6 +181,19 @@ class ObjectStore:
             if position >= end:
                 break
             part = await self._part(target, position, end, part.etag)
+
+    async def list(self, bucket: str) -> AsyncIterator[StoredObject]:
+        """Every object of the bucket, in the store's order. Raises `ObjectStoreUnavailable`, also in the middle."""
+        place = self._places[bucket]
+        pages = aiter(obstore.list(place.store, place.folder or None))
+        while True:
+            with self._bounded(self._read_seconds):
+                page = await anext(pages, None)
+            if page is None:
+                return
+            for found in page:
+                key = found["path"].removeprefix(f"{place.folder}/") if place.folder else found["path"]
+                yield StoredObject(key, found["size"], found["last_modified"])
 
     async def delete(self, bucket: str, key: str) -> None:
         """Remove the object; one that is not there is as good. Raises `InvalidKey` and `ObjectStoreUnavailable`."""

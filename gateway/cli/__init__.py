@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import local, operate, orphans, speak, voices
+from gateway.cli import audit, local, operate, orphans, speak, voices
 
 HELP = """Text in, live speech out.
 
@@ -26,6 +26,7 @@ main.command()(local.token)
 main.command()(speak.say)
 main.add_typer(voices.app, name="voices")
 main.command()(orphans.orphans)
+main.command()(audit.audit)
 main.command()(operate.serve)
 main.command()(operate.migrate)
 main.command()(operate.config)

@@ -48,12 +48,18 @@ def run(work: Callable[[Settings], Awaitable[T]], settings: Settings) -> T:
     import anyio
 
     from protocol.errors import ProviderFailure
+    from storage.audio_spool import SpoolUnavailable
     from storage.errors import StorageError
+    from storage.objects import ObjectStoreRefused, ObjectStoreUnavailable
 
     try:
         return anyio.run(work, settings)
     except ProviderFailure as failure:
         fail(f"The speech provider failed ({failure.fault.value}). {failure.fault.facts.remedy}")
+    except (ObjectStoreRefused, ObjectStoreUnavailable) as error:
+        fail(f"The object store failed: {error}. Check OBJECTS_URL.")
+    except SpoolUnavailable as error:
+        fail(f"The spool cannot be read: {error}. Check UTTER_SPOOL_DIR.")
     except StorageError as error:
         fail(f"The database failed: {error}. Check DATABASE_URL, and that `utter migrate` has run.")
 

@@ -293,6 +293,56 @@ end
 $$;
 comment on function utter.forget_keys(double precision) is 'Drop idempotency keys that have run out.';
 
+-- For the auditor, who compares rows with objects (product section 11). By id, a page at a time: there may be millions.
+create function utter.audit_generations(p_after uuid, p_limit integer)
+returns table (
+  id uuid, user_id uuid, status text, object_key text, audio_bytes bigint, audio_sha256 text, worked_on boolean
+)
+language sql stable security definer set search_path = '' as $$
+  select generation.id, generation.user_id, generation.status, generation.audio_object_key, generation.audio_bytes,
+    generation.audio_sha256,
+    exists (
+      select from public.tasks task
+      where task.generation_id = generation.id and task.status in ('pending', 'processing')
+    )
+  from public.generations generation
+  where p_after is null or generation.id > p_after
+  order by generation.id
+  limit p_limit
+$$;
+comment on function utter.audit_generations(uuid, integer) is 'What the auditor compares with the stored audio.';
+
+create function utter.audit_tasks() returns table (task_id uuid, user_id uuid, type text, reason text)
+language sql stable security definer set search_path = '' as $$
+  select task.id, task.user_id, task.type, judged.reason
+  from public.tasks task
+  left join utter.leases lease on lease.task_id = task.id
+  left join public.generations generation on generation.id = task.generation_id
+  cross join lateral (
+    select case
+      when generation.status in ('completed', 'failed', 'cancelled') then 'generation_ended'
+      when task.provider = 'modal' and task.modal_job_id is not null then null
+      when task.type = 'design_preview' and (task.provider = 'qwen' or task.status = 'pending') then null
+      when lease.until < clock_timestamp() then 'lease_over'
+      when lease.task_id is null and task.updated_at < clock_timestamp() - interval '1 minute' then 'no_lease'
+    end as reason
+  ) judged
+  where task.status in ('pending', 'processing') and judged.reason is not null
+  order by task.id
+$$;
+comment on function utter.audit_tasks() is 'Running tasks that nobody works on.';
+
+create function utter.audit_voices(p_after uuid, p_limit integer)
+returns table (id uuid, user_id uuid, recording_key text)
+language sql stable security definer set search_path = '' as $$
+  select voice.id, voice.user_id, voice.reference_object_key
+  from public.voices voice
+  where (p_after is null or voice.id > p_after) and voice.reference_object_key is not null and voice.deleted_at is null
+  order by voice.id
+  limit p_limit
+$$;
+comment on function utter.audit_voices(uuid, integer) is 'Voices and the recordings they were made from.';
+
 -- A server that is alone on its database needs no rule of its own any more: what a dead one left has a lease.
 drop function utter.interrupt_all(text);
 
@@ -308,7 +358,10 @@ grant execute on function
   utter.fail_generation(uuid, uuid, text, text, boolean),
   utter.fail_stranded(double precision, text),
   utter.forget_leases(),
-  utter.forget_keys(double precision)
+  utter.forget_keys(double precision),
+  utter.audit_generations(uuid, integer),
+  utter.audit_tasks(),
+  utter.audit_voices(uuid, integer)
 to utter_gateway;
 
 -- migrate:down
@@ -346,6 +399,9 @@ comment on function utter.interrupt_all(text) is
 revoke execute on function utter.interrupt_all(text) from public;
 grant execute on function utter.interrupt_all(text) to utter_gateway;
 
+drop function utter.audit_voices(uuid, integer);
+drop function utter.audit_tasks();
+drop function utter.audit_generations(uuid, integer);
 drop function utter.forget_keys(double precision);
 drop function utter.forget_leases();
 drop function utter.fail_stranded(double precision, text);

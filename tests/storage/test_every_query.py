@@ -196,6 +196,7 @@ def arguments(query: Query[object], owner: UUID, named: Tenant) -> dict[str, obj
         "kept_seconds": 3600.0,
         "older_than_seconds": -1.0,
         "key": "k",
+        "after": None,
         "request_sha256": "ab" * 32,
         "fault": None,
         "free_key": False,
