@@ -30,6 +30,9 @@ from storage.errors import LeaseLost
 TAKEN_PER_LOOK = 20
 """Tasks taken in one look, so that one process does not take all that a dead one left before others have looked."""
 
+UNHEARD = ("queued", "ws_connecting", "session_updated")
+"""How far a generation can be of which nobody has heard anything: the same request may then be made again."""
+
 GAVE_UP = "The server failed repeatedly while this was being made. Please generate it again."
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger("utter.pickup")
@@ -99,7 +102,12 @@ class PickUp:
         async with self.database.as_service() as transaction:
             await leases.hold(transaction, task_id, taken.epoch)
             await generations.fail_generation(
-                transaction, taken.generation_id, task_id, message, fault=Fault.CONNECTION_LOST.value
+                transaction,
+                taken.generation_id,
+                task_id,
+                message,
+                fault=Fault.CONNECTION_LOST.value,
+                free_key=taken.provider_status in UNHEARD,
             )
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import anyio
 import structlog
 
+from storage.errors import StorageError
+
 LONGEST_PAUSE_FACTOR = 8
 """A chore that keeps failing is tried ever less often, down to once in so many intervals."""
 
@@ -43,6 +45,9 @@ async def _repeat(chore: Chore, every_seconds: float) -> None:
 async def _done(chore: Chore) -> bool:
     try:
         await chore.work()
+    except StorageError as error:  # away: the next time may be better
+        _log.warning("sweeper.chore_postponed", chore=chore.name, error=type(error).__name__)
+        return False
     except Exception:  # also a defect: the other chores and everything that is served go on
         _log.exception("sweeper.chore_failed", chore=chore.name)
         return False

@@ -176,11 +176,13 @@ class ForeignTask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TakenTask(msgspec.Struct, frozen=True, kw_only=True):
-    """A task that is the caller's now. `epoch` is the number of the attempt that begins."""
+    """A task that is the caller's now. `epoch` is the number of the attempt that begins, `provider_status` how far the
+    one before had come."""
 
     epoch: int
     user_id: UUID
     generation_id: UUID | None
+    provider_status: str | None
 
 
 class RequestKey(msgspec.Struct, frozen=True, kw_only=True):

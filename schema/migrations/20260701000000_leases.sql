@@ -121,7 +121,7 @@ comment on function utter.tasks_of_others(uuid) is
 
 create function utter.take_over(
   p_task_id uuid, p_epoch integer, p_sign timestamptz, p_instance uuid, p_address text, p_seconds double precision
-) returns table (epoch integer, user_id uuid, generation_id uuid)
+) returns table (epoch integer, user_id uuid, generation_id uuid, provider_status text)
 language plpgsql security definer set search_path = '' as $$
 #variable_conflict use_column
 declare
@@ -147,7 +147,7 @@ begin
     return;
   end if;
   return query
-    select taken, task.user_id, task.generation_id
+    select taken, task.user_id, task.generation_id, task.provider_status
     from public.tasks task
     where task.id = p_task_id and task.status in ('pending', 'processing');
 end

@@ -25,7 +25,7 @@ select task_id, type, provider, epoch, sign, held
 from utter.tasks_of_others(:instance);
 
 -- name: take_over
-select epoch, user_id, generation_id
+select epoch, user_id, generation_id, provider_status
 from utter.take_over(:task_id, :epoch, :sign, :instance, :address, :seconds);
 
 -- name: hand_over
