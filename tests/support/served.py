@@ -1,4 +1,4 @@
-"""`utter serve` as a process beside a running product: its database, objects, emulator and users are those of the product.
+"""`utter serve` as a process beside a running product, whose database, objects, emulator and users it shares.
 
 It runs as staging does, so that its log can be read by a program.
 """
@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -72,12 +72,9 @@ class Served:
         """Wait for its end."""
         assert self.process.wait(ENDS_SECONDS) == status, self.log.read_text()
 
-    @contextmanager
-    def client(self) -> Iterator[Client]:
+    def client(self) -> closing[Client]:
         """The demo user, here."""
-        client = Client(self.stack)
-        yield client
-        client.close()
+        return closing(Client(self.stack))
 
 
 def environment(stack: Stack, folder: Path, **more: str) -> dict[str, str]:
