@@ -87,11 +87,15 @@ async def serve(
             await serve(app, settings, work, stop=stop_by_signal, listener=listener, on_listening=on_listening)
         return
     http1.install()
-    listener = listener or listen_as_set(settings)
-    base_url = base_url_of(listener)
     requests = RequestTracker(app)
     acceptor = Acceptor(requests, _config(settings))
-    async with _accepting(acceptor, listener, stop), open_task_group() as tasks:
+    if listener is None:
+        listener = listen_as_set(settings)
+        acceptor.open(listener)
+    else:
+        acceptor.open_shared(listener)
+    base_url = base_url_of(listener)
+    async with _closing(acceptor, stop), open_task_group() as tasks:
 
         async def end_when_asked() -> None:
             await stop.requested()
@@ -108,8 +112,7 @@ async def serve(
 
 
 @asynccontextmanager
-async def _accepting(acceptor: Acceptor, listener: socket.socket, stop: Shutdown) -> AsyncIterator[None]:
-    await acceptor.open(listener)
+async def _closing(acceptor: Acceptor, stop: Shutdown) -> AsyncIterator[None]:
     try:
         yield
     finally:
@@ -221,7 +224,6 @@ def base_url_of(listener: socket.socket) -> str:
 
 def _config(settings: Settings) -> http1.ServerConfig:
     config = http1.ServerConfig({"Access-Control-Allow-Origin": cors_origin(settings.cors_allowed_origin, None)})
-    config.backlog = LISTEN_BACKLOG
     config.keep_alive_timeout = KEEP_ALIVE_SECONDS
     config.h11_max_incomplete_size = MAX_REQUEST_HEAD_BYTES
     config.include_server_header = False
