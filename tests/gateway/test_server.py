@@ -225,7 +225,10 @@ class TestEndings:
 
     @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="needs TCP_USER_TIMEOUT (Linux)")
     async def test_a_reader_that_does_not_read_is_dropped_after_the_stall_limit(self) -> None:
-        async with running(UTTER_WRITE_STALL_SECONDS="1", UTTER_TOKEN_WRITE_STALL_SECONDS="1") as server, await server.connect() as connection:
+        async with (
+            running(UTTER_WRITE_STALL_SECONDS="1", UTTER_TOKEN_WRITE_STALL_SECONDS="1") as server,
+            await server.connect() as connection,
+        ):
             await connection.send(b"GET /api/generate/stream?end=flood HTTP/1.1\r\nHost: x\r\n\r\n")
             await server.stream.disconnected.wait()
 
