@@ -28,7 +28,6 @@ PARTING_SECONDS = 5.0
 """How long a connection that nobody asks on stays open in a process that has been replaced. Its next answer would say
 `Connection: close`; closing it first can cross with a request. httpx and Node's `fetch` keep idle ones no longer."""
 
-
 ACCEPT_PAUSE_SECONDS = 1.0
 """After an accept that the system had no means for: file descriptors for the most part, which connections that end
 give back. Until then the queue holds who comes."""
@@ -38,6 +37,7 @@ COURTESY_SECONDS = 0.001
 one with the fewest is the quickest. Less than this the event loop's clock cannot tell apart."""
 
 CONNECTIONS_PER_COURTESY = 4
+"""So that some 20 connections more than the others have count; beyond `MAX_COURTESY_SECONDS` all are equal again."""
 
 MAX_COURTESY_SECONDS = 0.005
 """Nobody waits longer for being accepted, however many connections there are."""
