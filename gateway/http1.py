@@ -18,7 +18,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import h11
-import hypercorn.asyncio.run
 import hypercorn.protocol
 import structlog
 from hypercorn.asyncio.tcp_server import TCPServer
@@ -115,6 +114,7 @@ class Connection(TCPServer):
     ) -> None:
         super().__init__(app, loop, config, context, {**state, CONNECTION_KEY: self}, reader, writer)
         self._was_reset = False
+        self._idle = True
 
     async def run(self) -> None:
         """Serve it to its end. A failure of one connection must not become one of the server's shutdown."""
@@ -130,8 +130,10 @@ class Connection(TCPServer):
 
     async def protocol_send(self, event: Event) -> None:
         """Write. A connection that the kernel gave up (ETIMEDOUT, say) is a client that left, like any other."""
-        if isinstance(event, Updated) and self.reader.at_eof():
-            return  # no next request will come, so there is no idle time to bound
+        if isinstance(event, Updated):
+            self._idle = event.idle
+            if self.reader.at_eof():
+                return  # no next request will come, so there is no idle time to bound
         if isinstance(event, RawData) and self.writer.transport.is_closing():
             # Hypercorn takes what is sent to nobody without ever yielding, and a loop that sends would keep the whole
             # process from hearing that its client left (style notes 7.2).
@@ -147,7 +149,13 @@ class Connection(TCPServer):
         """Read to the end. Hypercorn's idle timer would keep a closed connection, and all that hangs on it, in memory
         for the rest of the keep-alive time: with a client that reconnects for each request, tens of kB a request."""
         await super()._read_data()
+        self._idle = False
         await self.idle_task.stop()
+
+    async def begin_idle_time_anew(self) -> None:
+        """Wait for the next request, if that is what it does, as long as the configuration says by now."""
+        if self._idle:
+            await self.idle_task.restart(self._task_group, self._idle_timeout)
 
     def reset(self) -> None:
         """Drop the connection now: RST, and nothing more is delivered. For a reader past its stall limit, since an
@@ -193,10 +201,7 @@ def install() -> None:
         "H11Protocol" in hypercorn.protocol.ProtocolWrapper.__init__.__code__.co_names,
         "ProtocolWrapper that looks up H11Protocol",
     )
-    nested = (code for code in hypercorn.asyncio.run.worker_serve.__code__.co_consts if inspect.iscode(code))
-    _require(any("TCPServer" in code.co_names for code in nested), "worker_serve that looks up TCPServer")
     vars(hypercorn.protocol)["H11Protocol"] = Http1Protocol
-    vars(hypercorn.asyncio.run)["TCPServer"] = Connection
 
 
 def _require(present: bool, what: str) -> None:

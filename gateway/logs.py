@@ -12,6 +12,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TextIO
 
 import structlog
@@ -42,11 +43,13 @@ _CHATTY_LIBRARIES = ("httpx", "httpcore", "websockets", "asyncio", "hypercorn")
 """Libraries that log requests or whole frames below WARNING."""
 
 
-def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
+def configure_logging(
+    settings: Settings, stream: TextIO | None = None, on_every_line: Mapping[str, object] = MappingProxyType({})
+) -> None:
     """Set up structlog and the standard library's logging for this process. `stream` defaults to standard error."""
     target = stream or sys.stderr
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    shared = _processors()
+    shared = _processors(on_every_line)
     renderer = _renderer(settings.env, target)
     structlog.configure(
         processors=[*shared, renderer],
@@ -57,8 +60,12 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
     _route_standard_logging(shared, renderer, target)
 
 
-def _processors() -> list[Processor]:
+def _processors(on_every_line: Mapping[str, object]) -> list[Processor]:
+    def add_to_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        return {**on_every_line, **event}
+
     return [
+        add_to_line,
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),

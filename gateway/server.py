@@ -12,18 +12,17 @@ import gc
 import logging
 import socket
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
-from typing import Protocol, TypeVar, cast
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager
+from typing import Protocol, TypeVar
 
 import anyio
 import structlog
-from hypercorn.asyncio import serve as hypercorn_serve
-from hypercorn.typing import ASGIFramework
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import http1
+from gateway.acceptor import Acceptor
 from gateway.middleware.cors import cors_origin
 from gateway.settings import Settings
 from gateway.shutdown import Shutdown, stop_on_signals
@@ -42,9 +41,6 @@ it is the proxy that closes: closing from this side would race with its next req
 
 MAX_REQUEST_HEAD_BYTES = 16 * 1024
 """Request line and headers. An access token is 1 to 4 kB; nginx and Apache allow 8 kB for a line."""
-
-CLOSE_SECONDS = 1.0
-"""What is left to connections after the drain, before they are cut."""
 
 
 T = TypeVar("T")
@@ -71,12 +67,16 @@ async def serve(
     work: Drainable,
     *,
     stop: Shutdown | None = None,
+    listener: socket.socket | None = None,
     on_listening: Callable[[str], Awaitable[None]] | None = None,
 ) -> None:
     """Serve `app` until `stop` is requested, then drain for at most `settings.drain_seconds`, and return.
 
-    Without a `stop`, SIGINT and SIGTERM are it: the first one drains, the second ends at once. `on_listening` is
-    called with the base URL as soon as connections are accepted; when it raises, the server stops and that is raised.
+    Without a `stop`, SIGINT and SIGTERM are it: the first one drains, the second ends at once. Where `stop` hands over,
+    the listener is closed at once, and for the same time again whatever comes on open connections is still taken. A
+    `listener` of `listen`, which other processes may share, replaces that of the settings; it is closed at the end.
+    `on_listening` is called with the base URL as soon as connections are accepted; when it raises, the server stops
+    and that is raised.
 
     Raises:
         CannotListen: the address cannot be bound.
@@ -84,35 +84,40 @@ async def serve(
     """
     if stop is None:
         async with stop_on_signals() as stop_by_signal:
-            await serve(app, settings, work, stop=stop_by_signal, on_listening=on_listening)
+            await serve(app, settings, work, stop=stop_by_signal, listener=listener, on_listening=on_listening)
         return
     http1.install()
-    listener = listen(settings.bind_host, settings.bind_port, stall_seconds=_longest_stall(settings))
-    base_url = _base_url(listener)
-    config = _config(settings, listener)
     requests = RequestTracker(app)
-    drained = anyio.Event()
+    acceptor = Acceptor(requests, _config(settings))
+    if listener is None:
+        listener = listen_as_set(settings)
+        acceptor.open(listener)
+    else:
+        acceptor.open_shared(listener)
+    base_url = base_url_of(listener)
+    async with _closing(acceptor, stop), open_task_group() as tasks:
 
-    async def drain_when_asked() -> None:
-        await stop.requested()
-        await _drain(requests, work, stop, settings.drain_seconds)
-        drained.set()
-
-    async with open_task_group() as tasks:
-
-        async def answer_requests() -> None:
-            # Starlette and Hypercorn both mean an ASGI app, in types of their own.
-            await hypercorn_serve(cast("ASGIFramework", requests), config, shutdown_trigger=drain_when_asked)
+        async def end_when_asked() -> None:
+            await stop.requested()
+            if stop.handing_over:
+                await _hand_over(requests, acceptor, stop, settings.drain_seconds)
+            await _drain(requests, work, stop, settings.drain_seconds)
             tasks.cancel_scope.cancel()
 
-        # In a task of its own: asyncio.TaskGroup, which Hypercorn uses, leaves its task marked as cancelled before
-        # Python 3.13, and the scope around it would take that for a cancellation from outside.
-        tasks.start_soon(answer_requests)
-        tasks.start_soon(_cut_stragglers, config, drained, stop)
+        tasks.start_soon(end_when_asked)
         _log.info("server.listening", url=base_url)
         if on_listening is not None:
             await on_listening(base_url)
     _log.info("server.stopped")
+
+
+@asynccontextmanager
+async def _closing(acceptor: Acceptor, stop: Shutdown) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        with anyio.CancelScope(shield=True):
+            await acceptor.aclose(stop)
 
 
 def run(main: Callable[[], Awaitable[T]]) -> T:
@@ -167,6 +172,11 @@ class RequestTracker:
                 self._became_idle.set()
 
 
+def listen_as_set(settings: Settings) -> socket.socket:
+    """The listening socket of these settings. Raises CannotListen."""
+    return listen(settings.bind_host, settings.bind_port, stall_seconds=_longest_stall(settings))
+
+
 def listen(host: str, port: int, *, stall_seconds: float) -> socket.socket:
     """A listening socket; accepted connections inherit its options. Raises CannotListen."""
     try:
@@ -204,25 +214,42 @@ def _longest_stall(settings: Settings) -> float:
     return max(settings.write_stall_seconds, settings.token_write_stall_seconds)
 
 
-def _base_url(listener: socket.socket) -> str:
+def base_url_of(listener: socket.socket) -> str:
+    """What a client on this machine calls it."""
     host, port = listener.getsockname()[:2]
     if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared with, not bound to
         host = "127.0.0.1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _config(settings: Settings, listener: socket.socket) -> http1.ServerConfig:
-    """Takes over the socket's descriptor."""
+def _config(settings: Settings) -> http1.ServerConfig:
     config = http1.ServerConfig({"Access-Control-Allow-Origin": cors_origin(settings.cors_allowed_origin, None)})
-    config.bind = [f"fd://{listener.detach()}"]
-    config.backlog = LISTEN_BACKLOG
     config.keep_alive_timeout = KEEP_ALIVE_SECONDS
     config.h11_max_incomplete_size = MAX_REQUEST_HEAD_BYTES
-    config.graceful_timeout = CLOSE_SECONDS
     config.include_server_header = False
     config.accesslog = None  # RequestContext writes one, without tokens
     config.errorlog = logging.getLogger("hypercorn.error")
     return config
+
+
+async def _hand_over(requests: RequestTracker, acceptor: Acceptor, stop: Shutdown, seconds: float) -> None:
+    """Return when every client has left for somebody else, the time is over, or nobody wants to wait any more.
+
+    New work is still taken: who has a connection open cannot know that this is not the place for it any more.
+    """
+    acceptor.stop_accepting()
+    requests.draining = True
+    _log.info("server.handing_over", requests=requests.running, limit_seconds=seconds)
+    with anyio.move_on_after(seconds):
+        async with anyio.create_task_group() as tasks:
+
+            async def give_up_when_asked() -> None:
+                await stop.drain_requested()
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(give_up_when_asked)
+            await acceptor.part()
+            tasks.cancel_scope.cancel()
 
 
 async def _drain(requests: RequestTracker, work: Drainable, stop: Shutdown, seconds: float) -> None:
@@ -244,12 +271,3 @@ async def _drain(requests: RequestTracker, work: Drainable, stop: Shutdown, seco
             done = True
             tasks.cancel_scope.cancel()
     _log.info("server.drained" if done else "server.drain_incomplete", requests=requests.running)
-
-
-async def _cut_stragglers(config: http1.ServerConfig, drained: anyio.Event, stop: Shutdown) -> None:
-    """Hypercorn waits for a client that does not read for as long as it takes (style notes 7.4): end that."""
-    await drained.wait()
-    with anyio.move_on_after(CLOSE_SECONDS):
-        await stop.forced()
-    for connection in tuple(config.connections):
-        connection.reset()

@@ -16,27 +16,35 @@ PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_
 """Every argument, `--help` too, belongs to the program behind the command."""
 
 
-def serve() -> None:
+def serve(
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that share the port. Default: UTTER_WORKERS, which is 1.")
+    ] = None,
+) -> None:
     """Run the gateway with the settings of the environment. `utter config` shows them.
 
     UTTER_ENV=production DATABASE_URL=... DASHSCOPE_API_KEY=... utter serve
-    """
-    from gateway.server import CannotListen, run
-    from gateway.serving import run_gateway
-    from gateway.settings import SettingsError, load_settings
-    from storage.database import DatabaseUnavailable
-    from storage.objects import ObjectStoreRefused, ObjectStoreUnavailable
 
+    utter serve --workers 4
+
+    SIGTERM and Ctrl-C let running work finish, for UTTER_DRAIN_SECONDS at most; a second one ends it at once. With
+    several workers, SIGHUP replaces them one after the other, and nobody who listens notices; one that dies is
+    started again.
+    """
+    from gateway.server import run
+    from gateway.serving import CANNOT_START, advice, run_gateway
+    from gateway.settings import load_settings
+    from gateway.worker_process import WorkerFailed
+    from gateway.workers import run_workers
+
+    environment = os.environ if workers is None else {**os.environ, "UTTER_WORKERS": str(workers)}
     try:
-        run(partial(run_gateway, load_settings(os.environ)))
-    except CannotListen as error:
+        settings = load_settings(environment)
+        run(partial(run_gateway if settings.workers == 1 else run_workers, settings))
+    except CANNOT_START as error:
+        fail(advice(error))
+    except WorkerFailed as error:
         fail(str(error))
-    except SettingsError as error:
-        fail("\n".join(error.problems))
-    except DatabaseUnavailable as error:
-        fail(f"{error}. Check DATABASE_URL, and that `utter migrate` has run.")
-    except (ObjectStoreRefused, ObjectStoreUnavailable) as error:
-        fail(f"{error}. Check OBJECTS_URL.")
 
 
 def migrate(

@@ -234,6 +234,12 @@ class Settings:
     )
     bind_host: str = variable("UTTER_BIND_HOST", text("an address"), "127.0.0.1", "Address to listen on.")
     bind_port: int = variable("UTTER_BIND_PORT", integer(0, 65535), 8080, "Port to listen on; 0 takes a free one.")
+    workers: int = variable(
+        "UTTER_WORKERS",
+        integer(1, 64),
+        1,
+        "Processes of `utter serve`. Limits and pools here are those of each: four open four times the connections.",
+    )
     max_body_bytes: int = variable(
         "UTTER_MAX_BODY_BYTES",
         integer(16_384, 16_777_216),

@@ -62,6 +62,15 @@ def test_machines_read_json_with_level_time_and_context(env: str) -> None:
     }
 
 
+def test_a_process_among_several_names_itself_on_every_line() -> None:
+    stream = io.StringIO()
+    configure_logging(settings("production"), stream, {"worker": 2, "pid": 7})
+    structlog.get_logger("utter").info("server.listening")
+    logging.getLogger("asyncio").warning("slow")
+    structlog.get_logger("utter").info("worker.died", worker=3)
+    assert [(line["worker"], line["pid"]) for line in lines(stream)] == [(2, 7), (2, 7), (3, 7)]
+
+
 def test_people_read_columns() -> None:
     stream = io.StringIO()
     configure_logging(settings("local"), stream)

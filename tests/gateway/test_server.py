@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import signal
 import socket
@@ -9,9 +10,10 @@ import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from shutil import which
+from typing import Any
 
 import anyio
 import hypercorn.protocol
@@ -26,7 +28,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from gateway import http1
+from gateway import acceptor, http1
 from gateway.errors import ApiError, exception_handlers
 from gateway.middleware import wrap
 from gateway.server import NOTSENT_LOWAT_BYTES, CannotListen, listen, run, serve
@@ -111,7 +113,9 @@ class Stream:
 class Server:
     """A running server and the parts a test reaches into."""
 
-    def __init__(self, url: str, stop: Shutdown, work: Work, stream: Stream, ended: anyio.Event) -> None:
+    def __init__(
+        self, url: str, stop: Shutdown, work: Work, stream: Stream, ended: anyio.Event, answered: list[str]
+    ) -> None:
         self.url = url
         self.host, _, port = url.removeprefix("http://").rpartition(":")
         self.port = int(port)
@@ -119,6 +123,7 @@ class Server:
         self.work = work
         self.stream = stream
         self.ended = ended
+        self.answered = answered
 
     async def connect(self) -> SocketStream:
         return await anyio.connect_tcp(self.host, self.port)
@@ -138,12 +143,14 @@ async def read_all(connection: SocketStream) -> bytes:
 
 
 @asynccontextmanager
-async def running(**environ: str) -> AsyncIterator[Server]:
-    """The server on a free port in this process, with a small app behind all layers."""
+async def running(listener: socket.socket | None = None, **environ: str) -> AsyncIterator[Server]:
+    """The server on a free port, or that of `listener`, in this process, with a small app behind all layers."""
     work, stream, stop, ended = Work(), Stream(), Shutdown(), anyio.Event()
     configured = settings(**environ)
+    answered: list[str] = []
 
     async def health(request: Request) -> Response:
+        answered.append(request.url.path)
         return JSONResponse({"ok": True, "http_version": request.scope["http_version"]})
 
     async def echo(request: Request) -> Response:
@@ -171,7 +178,7 @@ async def running(**environ: str) -> AsyncIterator[Server]:
         listening.set()
 
     async def run_server() -> None:
-        await serve(wrap(app, configured), configured, work, stop=stop, on_listening=on_listening)
+        await serve(wrap(app, configured), configured, work, stop=stop, listener=listener, on_listening=on_listening)
         ended.set()
 
     with structlog.testing.capture_logs():
@@ -179,7 +186,7 @@ async def running(**environ: str) -> AsyncIterator[Server]:
             tasks.start_soon(run_server)
             await listening.wait()
             try:
-                yield Server(urls[0], stop, work, stream, ended)
+                yield Server(urls[0], stop, work, stream, ended, answered)
             finally:
                 stop.request()
                 stop.request()
@@ -218,8 +225,10 @@ class TestEndings:
 
     @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="needs TCP_USER_TIMEOUT (Linux)")
     async def test_a_reader_that_does_not_read_is_dropped_after_the_stall_limit(self) -> None:
-        stall = {"UTTER_WRITE_STALL_SECONDS": "1", "UTTER_TOKEN_WRITE_STALL_SECONDS": "1"}
-        async with running(**stall) as server, await server.connect() as connection:
+        async with (
+            running(UTTER_WRITE_STALL_SECONDS="1", UTTER_TOKEN_WRITE_STALL_SECONDS="1") as server,
+            await server.connect() as connection,
+        ):
             await connection.send(b"GET /api/generate/stream?end=flood HTTP/1.1\r\nHost: x\r\n\r\n")
             await server.stream.disconnected.wait()
 
@@ -423,6 +432,108 @@ class TestStopping:
             assert await lines.line() == b"draining"
             process.send_signal(signal.SIGTERM)
             assert await process.wait() == 0
+
+
+class TestHandingOver:
+    """What a process does that others, who share its socket, have taken the place of."""
+
+    @pytest.fixture(autouse=True)
+    def _short_parting(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(acceptor, "PARTING_SECONDS", 0.1)
+
+    async def test_it_accepts_no_more_and_serves_those_it_has(self) -> None:
+        async with running() as server, await server.connect() as listener, await server.connect() as other:
+            await listener.send(b"GET /api/generate/stream?end=wait HTTP/1.1\r\nHost: x\r\n\r\n")
+            await server.stream.started.wait()
+            reader = Reader(other)
+            await other.send(b"GET /api/health HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert "connection" not in (await reader.answer()).headers
+            server.stop.hand_over()
+            await other.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx")
+            answer = await reader.answer()
+            assert (answer.status, answer.json) == (200, {"bytes": 1}), "new work is taken still"
+            assert answer.headers["connection"] == "close"
+            assert await read_all(other) == b""
+            with pytest.raises(OSError, match="onnect"):
+                await server.connect()
+            assert not server.work.draining.is_set()
+            server.stream.release.set()
+            assert (await read_all(listener)).endswith(b"0\r\n\r\n")
+            await server.ended.wait()
+            assert server.work.draining.is_set()
+
+    async def test_an_idle_connection_is_let_go_of_and_work_is_waited_for(self) -> None:
+        async with running() as server, await server.connect() as idle:
+            await idle.send(b"GET /api/health HTTP/1.1\r\nHost: x\r\n\r\n")
+            await Reader(idle).answer()
+            server.work.idle = anyio.Event()
+            server.stop.hand_over()
+            assert await read_all(idle) == b""
+            await server.work.draining.wait()
+            assert not server.ended.is_set()
+            server.work.idle.set()
+            await server.ended.wait()
+
+    @pytest.mark.parametrize("requests", [0, 1, 2])
+    async def test_it_ends_at_its_limits_and_a_signal_still_drains_it(self, requests: int) -> None:
+        limit = "0.05" if requests == 0 else "3600"
+        async with running(UTTER_DRAIN_SECONDS=limit) as server, await server.connect() as listener:
+            await listener.send(b"GET /api/generate/stream?end=wait HTTP/1.1\r\nHost: x\r\n\r\n")
+            await server.stream.started.wait()
+            server.stop.hand_over()
+            for _ in range(requests):
+                server.stop.request()
+            await server.work.draining.wait()
+            if requests == 1:
+                assert not server.ended.is_set()
+                server.stream.release.set()
+                assert (await read_all(listener)).endswith(b"0\r\n\r\n")
+            await server.ended.wait()
+
+    async def test_after_a_drain_began_there_is_nothing_to_hand_over(self) -> None:
+        stop = Shutdown()
+        stop.request()
+        stop.hand_over()
+        assert not stop.handing_over
+
+
+class TestAccepting:
+    async def test_what_the_system_has_no_means_for_waits(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(acceptor, "ACCEPT_PAUSE_SECONDS", 0.01)
+        full = iter([OSError(errno.EMFILE, "Too many open files"), BlockingIOError()])
+
+        class Listener(socket.socket):
+            def accept(self) -> tuple[socket.socket, Any]:
+                for error in full:
+                    raise error
+                return super().accept()
+
+        with listen("127.0.0.1", 0, stall_seconds=1) as made:
+            async with running(listener=Listener(fileno=made.detach())) as server:
+                answer = await server.exchange(b"GET /api/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert next(full, None) is None
+
+    async def test_two_on_one_socket_share_what_comes(self) -> None:
+        with listen("127.0.0.1", 0, stall_seconds=1) as made:
+            both = [made.dup(), made.dup()]
+            async with AsyncExitStack() as stack:
+                servers = [await stack.enter_async_context(running(listener=listener)) for listener in both]
+                connections = [await stack.enter_async_context(await servers[0].connect()) for _ in range(24)]
+                for connection in connections:
+                    await connection.send(b"GET /api/health HTTP/1.1\r\nHost: x\r\n\r\n")
+                for connection in connections:
+                    assert (await Reader(connection).answer()).status == 200
+                assert all(len(server.answered) > 6 for server in servers)
+
+    async def test_a_client_that_leaves_before_it_is_accepted_costs_nothing(self) -> None:
+        async with running() as server:
+            for _ in range(20):
+                with socket.socket() as hasty:
+                    hasty.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    hasty.connect((server.host, server.port))
+            answer = await server.exchange(b"GET /api/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 200 ")
 
 
 class TestSocket:
