@@ -68,6 +68,7 @@ async def serve(
     *,
     stop: Shutdown | None = None,
     listener: socket.socket | None = None,
+    internal: socket.socket | None = None,
     on_listening: Callable[[str], Awaitable[None]] | None = None,
 ) -> None:
     """Serve `app` until `stop` is requested, then drain for at most `settings.drain_seconds`, and return.
@@ -75,6 +76,7 @@ async def serve(
     Without a `stop`, SIGINT and SIGTERM are it: the first one drains, the second ends at once. Where `stop` hands over,
     the listener is closed at once, and for the same time again whatever comes on open connections is still taken. A
     `listener` of `listen`, which other processes may share, replaces that of the settings; it is closed at the end.
+    `internal` is this process's own, where other instances reach it to the end of the drain.
     `on_listening` is called with the base URL as soon as connections are accepted; when it raises, the server stops
     and that is raised.
 
@@ -84,7 +86,15 @@ async def serve(
     """
     if stop is None:
         async with stop_on_signals() as stop_by_signal:
-            await serve(app, settings, work, stop=stop_by_signal, listener=listener, on_listening=on_listening)
+            await serve(
+                app,
+                settings,
+                work,
+                stop=stop_by_signal,
+                listener=listener,
+                internal=internal,
+                on_listening=on_listening,
+            )
         return
     http1.install()
     requests = RequestTracker(app)
@@ -95,7 +105,10 @@ async def serve(
     else:
         acceptor.open_shared(listener)
     base_url = base_url_of(listener)
-    async with _closing(acceptor, stop), open_task_group() as tasks:
+    inner = Acceptor(requests, _config(settings))
+    if internal is not None:
+        inner.open(internal)
+    async with _closing(acceptor, stop), _closing(inner, stop), open_task_group() as tasks:
 
         async def end_when_asked() -> None:
             await stop.requested()
@@ -177,6 +190,11 @@ def listen_as_set(settings: Settings) -> socket.socket:
     return listen(settings.bind_host, settings.bind_port, stall_seconds=_longest_stall(settings))
 
 
+def listen_internally(settings: Settings) -> socket.socket:
+    """A socket for other instances alone. Raises CannotListen."""
+    return listen(settings.internal_host, settings.internal_port, stall_seconds=_longest_stall(settings))
+
+
 def listen(host: str, port: int, *, stall_seconds: float) -> socket.socket:
     """A listening socket; accepted connections inherit its options. Raises CannotListen."""
     try:
@@ -193,7 +211,7 @@ def listen(host: str, port: int, *, stall_seconds: float) -> socket.socket:
         if error.errno == errno.EADDRINUSE:
             advice = "another program uses it. Stop that program, or choose another port (UTTER_BIND_PORT)"
         else:
-            advice = f"{error.strerror or error}. Check UTTER_BIND_HOST and UTTER_BIND_PORT"
+            advice = f"{error.strerror or error}. Check UTTER_BIND_HOST and UTTER_BIND_PORT, or UTTER_INTERNAL_..."
         raise CannotListen(f"Cannot listen on {host} port {port}: {advice}.") from error
     return listener
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,7 +10,7 @@ import structlog
 
 from gateway.app import create_app
 from gateway.logs import configure_logging
-from gateway.server import CannotListen, serve
+from gateway.server import CannotListen, base_url_of, listen_internally, serve
 from gateway.services import Services, open_services
 from gateway.settings import Settings, SettingsError
 from storage.database import DatabaseUnavailable
@@ -25,16 +26,20 @@ CANNOT_START = (CannotListen, SettingsError, DatabaseUnavailable, ObjectStoreRef
 async def run_gateway(settings: Settings) -> None:
     """Serve until a signal stops it. Raises what `CANNOT_START` lists."""
     configure_logging(settings)
-    async with open_gateway(settings) as services:
-        await serve(create_app(services), settings, services.supervisor)
+    async with open_gateway(settings) as (services, internal):
+        await serve(create_app(services), settings, services.supervisor, internal=internal)
 
 
 @asynccontextmanager
-async def open_gateway(settings: Settings) -> AsyncIterator[Services]:
-    """Everything a gateway serves with, found to be usable. Raises what `CANNOT_START` lists."""
-    async with open_services(settings) as services:
-        await _check(services.objects)
-        yield services
+async def open_gateway(settings: Settings) -> AsyncIterator[tuple[Services, socket.socket]]:
+    """Everything a gateway serves with, found to be usable, and the socket at which other instances reach this one.
+
+    Raises what `CANNOT_START` lists.
+    """
+    with listen_internally(settings) as internal:
+        async with open_services(settings, address=base_url_of(internal)) as services:
+            await _check(services.objects)
+            yield services, internal
 
 
 def advice(error: Exception) -> str:

@@ -51,9 +51,15 @@ async def _run(settings: Settings, number: int, listener: socket.socket) -> None
     async def tell_ready(_base_url: str) -> None:
         _tell(Report())
 
-    async with open_gateway(settings) as services, _stop_when_told() as stop:
+    async with open_gateway(settings) as (services, internal), _stop_when_told() as stop:
         await serve(
-            create_app(services), settings, services.supervisor, stop=stop, listener=listener, on_listening=tell_ready
+            create_app(services),
+            settings,
+            services.supervisor,
+            stop=stop,
+            listener=listener,
+            internal=internal,
+            on_listening=tell_ready,
         )
 
 

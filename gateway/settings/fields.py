@@ -234,6 +234,15 @@ class Settings:
     )
     bind_host: str = variable("UTTER_BIND_HOST", text("an address"), "127.0.0.1", "Address to listen on.")
     bind_port: int = variable("UTTER_BIND_PORT", integer(0, 65535), 8080, "Port to listen on; 0 takes a free one.")
+    internal_host: str = variable(
+        "UTTER_INTERNAL_HOST",
+        text("an address"),
+        "127.0.0.1",
+        "Address at which other instances reach this one, to pass listeners on. On several machines: one of its own.",
+    )
+    internal_port: int = variable(
+        "UTTER_INTERNAL_PORT", integer(0, 65535), 0, "Port for that; 0 takes a free one, as several workers need."
+    )
     workers: int = variable(
         "UTTER_WORKERS",
         integer(1, 64),

@@ -69,7 +69,11 @@ def check(settings: Settings, unreadable: AbstractSet[str]) -> list[str]:
 
     `unreadable` names the fields that were already reported: nothing is concluded from their stand-in values.
     """
-    problems = [*_provider_problems(settings, unreadable), *_store_problems(settings, unreadable)]
+    problems = [
+        *_provider_problems(settings, unreadable),
+        *_store_problems(settings, unreadable),
+        *_internal_problems(settings),
+    ]
     if "env" in unreadable:
         return problems
     problems += _secret_problems(settings, unreadable)
@@ -86,6 +90,19 @@ def _provider_problems(settings: Settings, unreadable: AbstractSet[str]) -> Iter
         yield (
             "DASHSCOPE_API_KEY is not set, but the provider mode is qwen. "
             f"Set it to a key of the account at {settings.dashscope_base_url}, or set TTS_PROVIDER_MODE to modal."
+        )
+
+
+def _internal_problems(settings: Settings) -> Iterator[str]:
+    if settings.internal_host in {"0.0.0.0", "::"}:  # noqa: S104 - compared with, not bound to
+        yield (
+            f"UTTER_INTERNAL_HOST is {settings.internal_host}, which other instances cannot call. "
+            "Set it to an address of this machine that they can."
+        )
+    if settings.workers > 1 and settings.internal_port:
+        yield (
+            f"UTTER_INTERNAL_PORT is {settings.internal_port}, but {settings.workers} workers need a port each. "
+            "Unset it: each takes a free one."
         )
 
 
