@@ -3,24 +3,21 @@
 A listener is only a position. It holds no bytes of its own, so a slow one costs nothing and delays nobody, and one
 that comes late reads exactly what the first one read. Runs on any event loop anyio knows.
 
-The bytes lie in a memory map of their own, which goes back to the system with the log. On the heap, where they were
-before, their thousands of pieces stay between longer-lived ones: after 50 streams the process kept all 20 MB.
+The bytes lie in a map of their own (`gateway.audio_memory`), which goes back to the system with the log. On the heap,
+where they were before, their thousands of pieces stay between longer-lived ones: after 50 streams the process kept all
+20 MB.
 """
 
 from __future__ import annotations
 
 import hashlib
-import mmap
 from collections.abc import AsyncIterator
 from enum import Enum
 
 import anyio
 
+from gateway.audio_memory import AudioMemory
 from protocol.errors import ProviderFailure
-
-FIRST_CAPACITY_BYTES = 512 * 1024
-"""Address space of a new log, half a minute of speech at 128 kbit/s; doubled when full. The system gives a map its
-memory page by page, as it is written."""
 
 READ_BYTES = 16 * 1024
 """Most that a listener is handed at once, a second of speech: one that reads slowly shows that it does read."""
@@ -43,11 +40,13 @@ class OffsetPastEnd(Exception):
 
 
 class AudioLog:
-    """Bytes in arrival order, with a running SHA-256 and one terminal state."""
+    """Bytes in arrival order, with a running SHA-256 and one terminal state.
 
-    def __init__(self) -> None:
-        self._memory = _map(FIRST_CAPACITY_BYTES)
-        self._size = 0
+    `memory` says where they lie; by default the log has a budget for itself.
+    """
+
+    def __init__(self, memory: AudioMemory | None = None) -> None:
+        self._bytes = (memory or AudioMemory()).buffer()
         self._digest = hashlib.sha256()
         self._state = LogState.OPEN
         self._failure: ProviderFailure | None = None
@@ -65,7 +64,7 @@ class AudioLog:
     @property
     def size(self) -> int:
         """Bytes so far."""
-        return self._size
+        return self._bytes.size
 
     @property
     def sha256(self) -> str:
@@ -77,10 +76,7 @@ class AudioLog:
         self._require_open()
         if not data:
             return
-        end = self._size + len(data)
-        self._reserve(end)
-        self._memory[self._size : end] = data
-        self._size = end
+        self._bytes.append(data)
         self._digest.update(data)
         self._wake()
 
@@ -93,7 +89,7 @@ class AudioLog:
     def fail(self, failure: ProviderFailure) -> None:
         """No more audio will come. Raises RuntimeError on a log that has ended."""
         self._require_open()
-        self._failure = failure
+        self._failure = _anew(failure)
         self._state = LogState.FAILED
         self._wake()
 
@@ -109,7 +105,7 @@ class AudioLog:
         if self.size > offset:
             return
         if self._failure is not None:
-            raise self._failure
+            raise _anew(self._failure)
         if self.size < offset:
             raise OffsetPastEnd(self.size)
 
@@ -130,21 +126,11 @@ class AudioLog:
         """A copy of the bytes `start` (inclusive) to `stop` (exclusive), all of which must exist."""
         if not 0 <= start <= stop <= self.size:
             raise ValueError(f"{start} to {stop} is not within {self.size} bytes")
-        return self._memory[start:stop]
+        return self._bytes.slice(start, stop)
 
     def view(self) -> memoryview:
         """The bytes so far, not copied. They stay as they are, also when the log grows."""
-        return memoryview(self._memory).toreadonly()[: self._size]
-
-    def _reserve(self, size: int) -> None:
-        """Make room for `size` bytes, in a new map: one that a view shows cannot be resized."""
-        capacity = len(self._memory)
-        while capacity < size:
-            capacity *= 2
-        if capacity > len(self._memory):
-            larger = _map(capacity)
-            larger[: self._size] = self.view()
-            self._memory = larger
+        return self._bytes.view()
 
     def _require_open(self) -> None:
         if self._state is not LogState.OPEN:
@@ -155,5 +141,9 @@ class AudioLog:
         self._changed = anyio.Event()
 
 
-def _map(capacity: int) -> mmap.mmap:
-    return mmap.mmap(-1, capacity, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+def _anew(failure: ProviderFailure) -> ProviderFailure:
+    """The same, never raised. One that was raised keeps the frames it passed, these keep the log, and the audio would
+    stay in memory until the garbage collector comes by."""
+    return ProviderFailure(
+        failure.fault, failure.vendor, session_id=failure.session_id, last_event_id=failure.last_event_id
+    )

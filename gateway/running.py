@@ -56,10 +56,10 @@ class RunningGeneration:
     exist, the supervisor asks for the end.
     """
 
-    def __init__(self, order: GenerationOrder, trace: Trace) -> None:
+    def __init__(self, order: GenerationOrder, trace: Trace, log: AudioLog) -> None:
         self.order = order
         self.trace = trace
-        self.log = AudioLog()
+        self.log = log
         self.end_reason = EndReason.SHUTDOWN
         self.scope = anyio.CancelScope()
         self.ended = anyio.Event()

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from gateway.audio_memory import AudioMemory
 from gateway.auth import Authenticator, open_authenticator
 from gateway.modal import ModalJobs
 from gateway.pacing import Pacer
@@ -58,6 +59,7 @@ async def open_services(
             provider,
             Persister(database, objects, provider=ProviderMode.QWEN.value),
             max_running=settings.max_concurrent_generations,
+            audio_memory=AudioMemory(settings.audio_memory_bytes, settings.spool_dir),
         ) as supervisor,
     ):
         jobs = ModalJobs(settings, database, objects, modal, supervisor)

@@ -15,6 +15,8 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
+from gateway.audio_log import AudioLog
+from gateway.audio_memory import AudioMemory
 from gateway.errors import ApiError
 from gateway.persister import Persister
 from gateway.pipeline import run_generation
@@ -28,10 +30,18 @@ _log: structlog.typing.FilteringBoundLogger = structlog.get_logger("utter.superv
 class Supervisor:
     """Use as an async context manager; leaving it stops what still runs and waits for the rows to say so."""
 
-    def __init__(self, provider: SpeechProvider, persister: Persister, *, max_running: int) -> None:
+    def __init__(
+        self,
+        provider: SpeechProvider,
+        persister: Persister,
+        *,
+        max_running: int,
+        audio_memory: AudioMemory | None = None,
+    ) -> None:
         self._provider = provider
         self._persister = persister
         self._max_running = max_running
+        self._audio_memory = audio_memory or AudioMemory()
         self._running: dict[UUID, RunningGeneration] = {}
         self._jobs: set[anyio.CancelScope] = set()
         self._became_idle = anyio.Event()
@@ -67,7 +77,7 @@ class Supervisor:
         """Begin a generation. Raises `ApiError` 503 while draining or when `max_running` already run."""
         tasks = self._ready_for_work()
         trace.bind(generation_id=str(order.generation_id), task_id=str(order.task_id))
-        running = RunningGeneration(order, trace)
+        running = RunningGeneration(order, trace, AudioLog(self._audio_memory))
         self._running[order.generation_id] = running
         tasks.start_soon(self._run, running, name=f"generation {order.generation_id}")
         return running

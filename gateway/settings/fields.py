@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.audio_memory import BUDGET_BYTES
 from gateway.net import Network
 from gateway.settings.kinds import (
     CORS_ORIGINS,
@@ -173,6 +174,12 @@ class Settings:
         "AWS_SECRET_ACCESS_KEY", text("the secret of AWS_ACCESS_KEY_ID"), "", "The secret of that key.", secret=True
     )
     data_dir: Path = variable("UTTER_DATA_DIR", PATH, Path(".utter"), "What this machine keeps between starts.")
+    spool_dir: Path = variable(
+        "UTTER_SPOOL_DIR",
+        PATH,
+        None,
+        "Audio beyond the memory it may take, on a disk of this machine. Unset: 'spool' in the data directory.",
+    )
 
     supabase_url: str = variable("SUPABASE_URL", origin("https", "http"), "", "The Supabase project.")
     supabase_anon_key: str = variable("SUPABASE_ANON_KEY", text("the anon key"), "", "Public key, for the page.")
@@ -246,7 +253,13 @@ class Settings:
         "UTTER_MAX_CONCURRENT_GENERATIONS",
         integer(1, 10_000),
         64,
-        "Provider sessions at once. Each keeps up to 15 MB of audio until its last listener leaves.",
+        "Provider sessions at once. Each has up to 15 MB of audio until its last listener leaves.",
+    )
+    audio_memory_bytes: int = variable(
+        "UTTER_AUDIO_MEMORY_BYTES",
+        integer(0, 68_719_476_736),
+        BUDGET_BYTES,
+        "Memory for the audio of running generations, all together; what goes beyond it lies in UTTER_SPOOL_DIR.",
     )
     log_level: LogLevel = variable(
         "UTTER_LOG_LEVEL", one_of(LogLevel), LogLevel.DEBUG, "debug has the start of every step, info only its end."

@@ -38,6 +38,7 @@ def derive(values: Mapping[str, Any]) -> dict[str, Any]:
         "dashscope_realtime_url": _realtime_url(values["dashscope_base_url"]),
         "database_listen_url": values["database_url"],
         "objects_url": str(values["data_dir"] / "objects"),
+        "spool_dir": values["data_dir"] / "spool",
         "supabase_jwks_url": f"{values['supabase_url']}{JWKS_PATH}" if values["supabase_url"] else "",
         "signing_secret": _local_signing_secret(values) if local else "",
         "dev_tokens": local and bool(values["token_secret"]),
