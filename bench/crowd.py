@@ -1,0 +1,130 @@
+"""`python -m bench.crowd`: a process full of listeners of one generation, good ones and bad ones.
+
+Reads its plan as JSON from stdin, a `Plan`, and prints what each guest got as JSON, a list of `Visit`. A process of its
+own, so that reading does not delay those who measure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from contextlib import suppress
+from enum import StrEnum
+
+import msgspec
+import uvloop
+
+from bench.http_reader import Reader, request_bytes
+
+STALLED_WINDOW_BYTES = 4096
+"""Receive buffer of a guest that reads nothing: a quarter of a second of speech, so that the gateway soon notices."""
+
+DRAIN_BYTES = 65_536
+
+
+class Role(StrEnum):
+    """What a guest does."""
+
+    LISTEN = "listens to the end"
+    LEAVE = "leaves half-way"
+    HALF_CLOSE = "half-closes"
+    STALL = "reads nothing"
+
+
+class Guest(msgspec.Struct, frozen=True):
+    """One of the crowd. Joins `joins` seconds after the start, at `offset` bytes; does what its role says `stays`
+    seconds later (not of LISTEN). `by_link`: with the signed URL, a paused player's, instead of the user's token."""
+
+    role: Role
+    joins: float
+    offset: int = 0
+    stays: float = 0.0
+    by_link: bool = False
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """`target` is the stream's path, `link` its signed form; `ends` is when the last is taken home, in seconds."""
+
+    host: str
+    port: int
+    target: str
+    link: str
+    authorization: str
+    guests: list[Guest]
+    ends: float
+
+
+class Visit(msgspec.Struct, frozen=True):
+    """What a guest got: `size` bytes from `offset` on with this digest. `complete` as HTTP says it; `dropped` when the
+    gateway closed first."""
+
+    role: Role
+    offset: int
+    status: int
+    size: int
+    sha256: str
+    complete: bool
+    dropped: bool
+
+
+async def _visit(plan: Plan, guest: Guest) -> Visit:
+    await asyncio.sleep(guest.joins)
+    return await (_stall(plan, guest) if guest.role is Role.STALL else _read(plan, guest))
+
+
+async def _read(plan: Plan, guest: Guest) -> Visit:
+    loop = asyncio.get_running_loop()
+    reader = Reader(_request(plan, guest))
+    await loop.create_connection(lambda: reader, plan.host, plan.port)
+    left = loop.time() + plan.ends - guest.joins
+    if guest.role is not Role.LISTEN:
+        await asyncio.wait([reader.over], timeout=guest.stays)
+        if guest.role is Role.LEAVE:
+            reader.leave()
+        else:
+            reader.half_close()
+    await asyncio.wait([reader.over], timeout=max(left - loop.time(), 0.0))
+    dropped = reader.over.done() and not reader.complete and guest.role is not Role.LEAVE
+    reader.leave()
+    return Visit(guest.role, guest.offset, reader.status, reader.size, reader.sha256, reader.complete, dropped)
+
+
+async def _stall(plan: Plan, guest: Guest) -> Visit:
+    loop = asyncio.get_running_loop()
+    with socket.socket() as connection:
+        connection.setblocking(False)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, STALLED_WINDOW_BYTES)
+        await loop.sock_connect(connection, (plan.host, plan.port))
+        await loop.sock_sendall(connection, _request(plan, guest))
+        await asyncio.sleep(plan.ends - guest.joins)
+        dropped = False
+        with suppress(BlockingIOError):
+            try:
+                while connection.recv(DRAIN_BYTES):
+                    pass
+            except ConnectionResetError:
+                dropped = True
+    return Visit(guest.role, guest.offset, 0, 0, "", complete=False, dropped=dropped)
+
+
+def _request(plan: Plan, guest: Guest) -> bytes:
+    if guest.by_link:
+        return request_bytes("GET", plan.link, {})
+    return request_bytes("GET", f"{plan.target}?offset={guest.offset}", {"Authorization": plan.authorization})
+
+
+async def _run(plan: Plan) -> list[Visit]:
+    return await asyncio.gather(*(_visit(plan, guest) for guest in plan.guests))
+
+
+def main() -> None:
+    """Let the guests of the plan on stdin come and go."""
+    os.nice(5)  # what is measured beside it has a core to share with it
+    plan = msgspec.json.decode(sys.stdin.buffer.read(), type=Plan)
+    sys.stdout.buffer.write(msgspec.json.encode(uvloop.run(_run(plan))))
+
+
+if __name__ == "__main__":
+    main()
