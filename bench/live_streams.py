@@ -42,8 +42,7 @@ class LiveStream:
         body = json.dumps({"voice_id": voice, "text": self._text, "language": "English"}).encode()
         request = request_bytes("POST", "/api/generate/stream", self._stack.headers, body)
         self.reader = reader = Reader(request, timed=True)
-        address = urlsplit(self._stack.base_url)
-        await asyncio.get_running_loop().create_connection(lambda: reader, address.hostname or "", address.port or 0)
+        await asyncio.get_running_loop().create_connection(lambda: reader, *address_of(self._stack))
         async with asyncio.timeout(START_SECONDS):
             await reader.answered
         if reader.status != 200:
@@ -55,9 +54,8 @@ class LiveStream:
         return next(str(row["session_id"]) for row in sessions if row["text_sha256"] == wanted)
 
 
-async def start_all(stack: Stack, streams: int, characters: int) -> list[LiveStream]:
+async def start_all(stack: Stack, voice: str, streams: int, characters: int) -> list[LiveStream]:
     """Start them, spread over `SPREAD_SECONDS`; return when all are heard."""
-    voice = stack.voices()[0]["id"]
     live = [LiveStream(stack, number, characters) for number in range(streams)]
 
     async def start(stream: LiveStream, number: int) -> None:
@@ -66,6 +64,12 @@ async def start_all(stack: Stack, streams: int, characters: int) -> list[LiveStr
 
     await asyncio.gather(*(start(stream, number) for number, stream in enumerate(live)))
     return live
+
+
+def address_of(stack: Stack) -> tuple[str, int]:
+    """Host and port of the gateway."""
+    address = urlsplit(stack.base_url)
+    return address.hostname or "", address.port or 0
 
 
 def delays(deltas: list[tuple[int, int]], arrivals: list[tuple[int, int]]) -> list[Delay]:

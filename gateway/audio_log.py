@@ -14,9 +14,8 @@ import hashlib
 from collections.abc import AsyncIterator
 from enum import Enum
 
-import anyio
-
 from gateway.audio_memory import AudioMemory
+from gateway.turns import Turns
 from protocol.errors import ProviderFailure
 
 READ_BYTES = 16 * 1024
@@ -50,7 +49,7 @@ class AudioLog:
         self._digest = hashlib.sha256()
         self._state = LogState.OPEN
         self._failure: ProviderFailure | None = None
-        self._changed = anyio.Event()
+        self._turns = Turns()
 
     @property
     def state(self) -> LogState:
@@ -78,20 +77,20 @@ class AudioLog:
             return
         self._bytes.append(data)
         self._digest.update(data)
-        self._wake()
+        self._turns.changed()
 
     def complete(self) -> None:
         """The provider finished. Raises RuntimeError on a log that has ended."""
         self._require_open()
         self._state = LogState.COMPLETE
-        self._wake()
+        self._turns.changed()
 
     def fail(self, failure: ProviderFailure) -> None:
         """No more audio will come. Raises RuntimeError on a log that has ended."""
         self._require_open()
         self._failure = _anew(failure)
         self._state = LogState.FAILED
-        self._wake()
+        self._turns.changed()
 
     async def wait_for(self, offset: int) -> None:
         """Return when a byte at `offset` exists, or the log is complete and ends exactly there.
@@ -101,7 +100,7 @@ class AudioLog:
             OffsetPastEnd: the log is complete and shorter than `offset`.
         """
         while self.size <= offset and self._state is LogState.OPEN:
-            await self._changed.wait()
+            await self._turns.change()
         if self.size > offset:
             return
         if self._failure is not None:
@@ -115,7 +114,10 @@ class AudioLog:
         Raises the same as `wait_for`, a `ProviderFailure` only after the last byte that exists.
         """
         while True:
-            await self.wait_for(offset)
+            if offset < self.size:
+                await self._turns.turn()  # one who catches up need not wait, and would keep all others from running
+            else:
+                await self.wait_for(offset)
             if offset == self.size:
                 return
             piece = self.slice(offset, min(offset + READ_BYTES, self.size))
@@ -135,10 +137,6 @@ class AudioLog:
     def _require_open(self) -> None:
         if self._state is not LogState.OPEN:
             raise RuntimeError(f"the log is {self._state.value}")
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
 
 
 def _anew(failure: ProviderFailure) -> ProviderFailure:
