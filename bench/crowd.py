@@ -84,9 +84,9 @@ async def _read(plan: Plan, guest: Guest, over: asyncio.Event) -> Visit:
             reader.leave()
         else:
             reader.half_close()
-    taken_home = asyncio.ensure_future(over.wait())
-    await asyncio.wait([reader.over, taken_home], return_when=asyncio.FIRST_COMPLETED)
-    taken_home.cancel()
+    taken_home = asyncio.create_task(over.wait())
+    reader.over.add_done_callback(lambda _: taken_home.cancel())
+    await asyncio.wait([taken_home])
     dropped = reader.over.done() and not reader.complete and guest.role is not Role.LEAVE
     reader.leave()
     return Visit(guest.role, guest.offset, reader.status, reader.size, reader.sha256, reader.complete, dropped)

@@ -119,6 +119,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--alone", type=float, default=25.0, help="seconds measured before they come (default 25)")
     parser.add_argument("--crowded", type=float, default=70.0, help="seconds of their generation (default 70)")
     parser.add_argument("--speed", type=float, default=1.0, help="emulator pace, 1.0 being playback (default)")
+    parser.add_argument("--stall-limit", type=float, default=30.0, help="UTTER_WRITE_STALL_SECONDS (default 30)")
     parser.add_argument("--seed", type=int, default=1, help="of who comes when")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args(argv)
@@ -128,6 +129,7 @@ def main(argv: list[str]) -> int:
         "QWEN_STARTS_PER_MINUTE": "60000",
         "UTTER_MAX_CONCURRENT_GENERATIONS": str(options.streams + 1),
         "UTTER_AUDIO_MEMORY_BYTES": str(AUDIO_MEMORY_BYTES),
+        "UTTER_WRITE_STALL_SECONDS": str(options.stall_limit),
     }
     with running_stack(speed=options.speed, environment=environment) as stack:
         placed = _place(stack)

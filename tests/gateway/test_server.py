@@ -29,7 +29,7 @@ from starlette.types import Receive, Scope, Send
 from gateway import http1
 from gateway.errors import ApiError, exception_handlers
 from gateway.middleware import wrap
-from gateway.server import NOTSENT_LOWAT_BYTES, CannotListen, listen, run, serve
+from gateway.server import NOTSENT_LOWAT_BYTES, YOUNGER_COLLECTIONS, CannotListen, listen, run, serve
 from gateway.settings import Settings, load_settings
 from gateway.shutdown import Shutdown
 from tests.support.collector import collector_off
@@ -449,11 +449,13 @@ def test_what_was_loaded_before_the_start_is_not_looked_through_again() -> None:
     async def count() -> int:
         return gc.get_freeze_count()
 
-    before = gc.get_freeze_count()
+    before, thresholds = gc.get_freeze_count(), gc.get_threshold()
     try:
         assert run(count) > before
+        assert gc.get_threshold() == (*thresholds[:2], YOUNGER_COLLECTIONS)
     finally:
         gc.unfreeze()
+        gc.set_threshold(*thresholds)
 
 
 class TestHypercornHooks:
