@@ -127,7 +127,7 @@ async def _run(plan: Plan) -> list[Visit]:
 
 def main() -> None:
     """Let the guests of the plan on stdin come and go."""
-    os.nice(19)  # what is measured beside it has a core to share with it
+    os.nice(10)  # after what is measured, with which it shares a core
     plan = msgspec.json.decode(sys.stdin.buffer.read(), type=Plan)
     sys.stdout.buffer.write(msgspec.json.encode(uvloop.run(_run(plan))))
 

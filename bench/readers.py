@@ -64,6 +64,9 @@ AUDIO_MEMORY_BYTES = 32 * 1024 * 1024
 CONNECTION_BYTES = 160 * 1024
 """What a connection may cost: 64 KiB in the transport, a piece of 16 KiB on its way there, its request and tasks."""
 
+PRIORITY = -10
+"""Of what is measured, where it may be asked for: other programs of the machine are no part of the answer."""
+
 ACTIVE = ("pending", "processing")
 
 
@@ -299,15 +302,25 @@ def _allow_connections() -> None:
 
 
 def _place(stack: Stack) -> str:
-    """The gateway on a core of its own, everything else on the others, where there are two; says what it did."""
-    first, *others = sorted(os.sched_getaffinity(0))
-    if not others:
-        return "all processes on one core"
-    for process in (psutil.Process(), *psutil.Process(stack.pid).children(recursive=True)):
-        process.cpu_affinity(others)
-    for thread in psutil.Process(stack.pid).threads():
+    """The gateway on a core of its own, everything else on the others, where there are two; all of it before what else
+    the machine does, where that is allowed. Says what it did."""
+    gateway = psutil.Process(stack.pid)
+    others = (psutil.Process(), *gateway.children(recursive=True))
+    try:
+        for process in (gateway, *others):
+            for thread in process.threads():
+                os.setpriority(os.PRIO_PROCESS, thread.id, PRIORITY)
+        placed = f"priority {PRIORITY}"
+    except PermissionError:
+        placed = "ordinary priority"
+    first, *rest = sorted(os.sched_getaffinity(0))
+    if not rest:
+        return f"all processes on one core, {placed}"
+    for process in others:
+        process.cpu_affinity(rest)
+    for thread in gateway.threads():
         os.sched_setaffinity(thread.id, {first})
-    return f"the gateway on core {first}, all others on {others}"
+    return f"the gateway on core {first}, all others on {rest}, {placed}"
 
 
 def _report(outcome: Outcome, placed: str) -> None:

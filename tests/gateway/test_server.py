@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import resource
 import signal
 import socket
 import struct
@@ -454,6 +455,21 @@ def test_what_was_loaded_before_the_start_is_not_looked_through_again() -> None:
         assert run(count) > before
         assert gc.get_threshold() == (*thresholds[:2], YOUNGER_COLLECTIONS)
     finally:
+        gc.unfreeze()
+        gc.set_threshold(*thresholds)
+
+
+def test_a_process_may_have_as_many_files_as_the_system_lets_it() -> None:
+    async def allowed() -> int:
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    thresholds = gc.get_threshold()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard - 1, hard))
+    try:
+        assert run(allowed) == hard
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         gc.unfreeze()
         gc.set_threshold(*thresholds)
 
