@@ -21,6 +21,7 @@ COMMANDS = {
     "record": Command("bench.emulator.record", "synthesize a recording to clone a voice from"),
     "latency": Command("bench.latency", "time to first audio and added latency, against the bare emulator"),
     "capacity": Command("bench.capacity", "how many streams at once, and the memory they take"),
+    "readers": Command("bench.readers", "a crowd of listeners, stalled ones among them, beside live streams"),
     "websockets": Command("bench.websocket_clients", "compare WebSocket client libraries"),
 }
 

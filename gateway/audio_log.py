@@ -3,24 +3,20 @@
 A listener is only a position. It holds no bytes of its own, so a slow one costs nothing and delays nobody, and one
 that comes late reads exactly what the first one read. Runs on any event loop anyio knows.
 
-The bytes lie in a memory map of their own, which goes back to the system with the log. On the heap, where they were
-before, their thousands of pieces stay between longer-lived ones: after 50 streams the process kept all 20 MB.
+The bytes lie in a map of their own (`gateway.audio_memory`), which goes back to the system with the log. On the heap,
+where they were before, their thousands of pieces stay between longer-lived ones: after 50 streams the process kept all
+20 MB.
 """
 
 from __future__ import annotations
 
 import hashlib
-import mmap
 from collections.abc import AsyncIterator
 from enum import Enum
 
-import anyio
-
+from gateway.audio_memory import AudioMemory
+from gateway.turns import Turns
 from protocol.errors import ProviderFailure
-
-FIRST_CAPACITY_BYTES = 512 * 1024
-"""Address space of a new log, half a minute of speech at 128 kbit/s; doubled when full. The system gives a map its
-memory page by page, as it is written."""
 
 READ_BYTES = 16 * 1024
 """Most that a listener is handed at once, a second of speech: one that reads slowly shows that it does read."""
@@ -43,15 +39,17 @@ class OffsetPastEnd(Exception):
 
 
 class AudioLog:
-    """Bytes in arrival order, with a running SHA-256 and one terminal state."""
+    """Bytes in arrival order, with a running SHA-256 and one terminal state.
 
-    def __init__(self) -> None:
-        self._memory = _map(FIRST_CAPACITY_BYTES)
-        self._size = 0
+    `memory` says where they lie; by default the log has a budget for itself.
+    """
+
+    def __init__(self, memory: AudioMemory | None = None) -> None:
+        self._bytes = (memory or AudioMemory()).buffer()
         self._digest = hashlib.sha256()
         self._state = LogState.OPEN
         self._failure: ProviderFailure | None = None
-        self._changed = anyio.Event()
+        self._turns = Turns()
 
     @property
     def state(self) -> LogState:
@@ -65,7 +63,7 @@ class AudioLog:
     @property
     def size(self) -> int:
         """Bytes so far."""
-        return self._size
+        return self._bytes.size
 
     @property
     def sha256(self) -> str:
@@ -77,25 +75,22 @@ class AudioLog:
         self._require_open()
         if not data:
             return
-        end = self._size + len(data)
-        self._reserve(end)
-        self._memory[self._size : end] = data
-        self._size = end
+        self._bytes.append(data)
         self._digest.update(data)
-        self._wake()
+        self._turns.changed()
 
     def complete(self) -> None:
         """The provider finished. Raises RuntimeError on a log that has ended."""
         self._require_open()
         self._state = LogState.COMPLETE
-        self._wake()
+        self._turns.changed()
 
     def fail(self, failure: ProviderFailure) -> None:
         """No more audio will come. Raises RuntimeError on a log that has ended."""
         self._require_open()
-        self._failure = failure
+        self._failure = _anew(failure)
         self._state = LogState.FAILED
-        self._wake()
+        self._turns.changed()
 
     async def wait_for(self, offset: int) -> None:
         """Return when a byte at `offset` exists, or the log is complete and ends exactly there.
@@ -105,11 +100,11 @@ class AudioLog:
             OffsetPastEnd: the log is complete and shorter than `offset`.
         """
         while self.size <= offset and self._state is LogState.OPEN:
-            await self._changed.wait()
+            await self._turns.change()
         if self.size > offset:
             return
         if self._failure is not None:
-            raise self._failure
+            raise _anew(self._failure)
         if self.size < offset:
             raise OffsetPastEnd(self.size)
 
@@ -119,7 +114,10 @@ class AudioLog:
         Raises the same as `wait_for`, a `ProviderFailure` only after the last byte that exists.
         """
         while True:
-            await self.wait_for(offset)
+            if offset < self.size:
+                await self._turns.turn()  # one who catches up need not wait, and would keep all others from running
+            else:
+                await self.wait_for(offset)
             if offset == self.size:
                 return
             piece = self.slice(offset, min(offset + READ_BYTES, self.size))
@@ -130,30 +128,20 @@ class AudioLog:
         """A copy of the bytes `start` (inclusive) to `stop` (exclusive), all of which must exist."""
         if not 0 <= start <= stop <= self.size:
             raise ValueError(f"{start} to {stop} is not within {self.size} bytes")
-        return self._memory[start:stop]
+        return self._bytes.slice(start, stop)
 
     def view(self) -> memoryview:
         """The bytes so far, not copied. They stay as they are, also when the log grows."""
-        return memoryview(self._memory).toreadonly()[: self._size]
-
-    def _reserve(self, size: int) -> None:
-        """Make room for `size` bytes, in a new map: one that a view shows cannot be resized."""
-        capacity = len(self._memory)
-        while capacity < size:
-            capacity *= 2
-        if capacity > len(self._memory):
-            larger = _map(capacity)
-            larger[: self._size] = self.view()
-            self._memory = larger
+        return self._bytes.view()
 
     def _require_open(self) -> None:
         if self._state is not LogState.OPEN:
             raise RuntimeError(f"the log is {self._state.value}")
 
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
 
-
-def _map(capacity: int) -> mmap.mmap:
-    return mmap.mmap(-1, capacity, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+def _anew(failure: ProviderFailure) -> ProviderFailure:
+    """The same, never raised. One that was raised keeps the frames it passed, these keep the log, and the audio would
+    stay in memory until the garbage collector comes by."""
+    return ProviderFailure(
+        failure.fault, failure.vendor, session_id=failure.session_id, last_event_id=failure.last_event_id
+    )

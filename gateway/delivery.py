@@ -13,14 +13,13 @@ from functools import partial
 from http import HTTPStatus
 from typing import TypeVar
 
-import anyio
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.errors import ApiError
 from gateway.ranges import RangeNotSatisfiable, Span, parse_range, resolve
-from gateway.sending import cancel_on_disconnect, send_while_connected
+from gateway.sending import cancelled_on_disconnect, send_while_connected
 from storage.objects import ObjectMissing, ObjectStoreUnavailable
 
 REVALIDATE = "private, no-cache"
@@ -130,10 +129,8 @@ class SpanResponse:
 async def while_connected(receive: Receive, work: Callable[[], Awaitable[T]]) -> T:
     """Do `work`, which must not raise, unless the client leaves first. Raises ClientGone."""
     done: list[T] = []
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(cancel_on_disconnect, receive, tasks.cancel_scope)
+    async with cancelled_on_disconnect(receive):
         done.append(await work())
-        tasks.cancel_scope.cancel()
     if not done:
         raise ClientGone
     return done[0]

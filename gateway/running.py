@@ -65,10 +65,10 @@ class RunningGeneration:
     exist, the supervisor gives it a place and asks for the end.
     """
 
-    def __init__(self, order: GenerationOrder, trace: Trace) -> None:
+    def __init__(self, order: GenerationOrder, trace: Trace, log: AudioLog) -> None:
         self.order = order
         self.trace = trace
-        self.log = AudioLog()
+        self.log = log
         self.end_reason = EndReason.SHUTDOWN
         self.completion: Completion | None = None
         """What its rows will say, once the provider has finished."""

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from gateway.audio_memory import AudioMemory
 from gateway.auth import Authenticator, open_authenticator
 from gateway.leases import Instance, LeaseKeeper
 from gateway.modal import ModalJobs
@@ -75,6 +76,7 @@ async def open_services(
                 places=settings.max_concurrent_generations,
                 waiting=settings.max_waiting_tasks,
                 wait_seconds=settings.task_queue_seconds,
+                memory=AudioMemory(settings.audio_memory_bytes, settings.spool_dir),
             ),
         ) as supervisor,
     ):

@@ -7,7 +7,7 @@ its history.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -17,6 +17,8 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
+from gateway.audio_log import AudioLog
+from gateway.audio_memory import AudioMemory
 from gateway.errors import ApiError
 from gateway.leases import Holding, LeaseKeeper
 from gateway.persister import Persister
@@ -34,11 +36,13 @@ BUSY = "The server is busy. Please try again in a moment."
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How much runs at once in this process, and how many v1 tasks may wait for a place, for how many seconds."""
+    """How much runs at once in this process, how many v1 tasks may wait for a place, for how many seconds, and how much
+    memory the audio may take."""
 
     places: int
     waiting: int
     wait_seconds: float
+    memory: AudioMemory = field(default_factory=AudioMemory)
 
 
 class Supervisor:
@@ -96,11 +100,11 @@ class Supervisor:
 
         Raises `ApiError` 503 while draining, for a stream when there is no place, for a task when the line is full.
         """
-        return self._start(RunningGeneration(order, trace))
+        return self._start(self._generation(order, trace))
 
     def resume(self, order: GenerationOrder, trace: Trace) -> RunningGeneration:
         """As `start`, for the next attempt of a generation whose rows exist and whose lease is this process's."""
-        running = RunningGeneration(order, trace)
+        running = self._generation(order, trace)
         running.rows_written()
         return self._start(running)
 
@@ -153,6 +157,9 @@ class Supervisor:
             self._places.acquire_on_behalf_of_nowait(borrower)
         except anyio.WouldBlock as error:
             raise ApiError(503, BUSY) from error
+
+    def _generation(self, order: GenerationOrder, trace: Trace) -> RunningGeneration:
+        return RunningGeneration(order, trace, AudioLog(self._room.memory))
 
     def _start(self, running: RunningGeneration) -> RunningGeneration:
         tasks = self._ready_for_work()

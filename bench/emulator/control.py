@@ -36,9 +36,6 @@ class FaultOrder(msgspec.Struct):
 def control_routes(studio: Studio) -> list[Route]:
     """Routes under `/_emulator`. No key: the emulator listens on the loopback interface."""
 
-    async def sessions(_request: Request) -> Response:
-        return json_answer(studio.ledger.records())
-
     async def billing(_request: Request) -> Response:
         return json_answer(studio.account.bill)
 
@@ -69,14 +66,27 @@ def control_routes(studio: Studio) -> list[Route]:
         return Response(status_code=204)
 
     return [
-        Route("/_emulator/sessions", sessions),
         Route("/_emulator/billing", billing),
         Route("/_emulator/creates", creates),
         Route("/_emulator/modal", modal),
         Route("/_emulator/faults", list_faults),
         Route("/_emulator/faults", order_faults, methods=["PUT"]),
         Route("/_emulator/faults", clear_faults, methods=["DELETE"]),
+        *_session_routes(studio),
         *_script_routes(studio),
+    ]
+
+
+def _session_routes(studio: Studio) -> list[Route]:
+    async def sessions(_request: Request) -> Response:
+        return json_answer(studio.ledger.rows())
+
+    async def deltas(request: Request) -> Response:
+        return json_answer(studio.ledger.deltas(request.path_params["session_id"]))
+
+    return [
+        Route("/_emulator/sessions", sessions),
+        Route("/_emulator/sessions/{session_id}/deltas", deltas),
     ]
 
 

@@ -86,7 +86,7 @@ class Response:
             tagged=Fault.ID3_XING in stage.faults,
         )
         self._pending = bytearray()
-        self._unsent: deque[tuple[str, int]] = deque()
+        self._unsent: deque[tuple[str, int, int]] = deque()
         self._deltas = 0
         self._samples = 0
         self._characters = 0
@@ -130,14 +130,14 @@ class Response:
         await self._stage.pacer.wait(len(pcm) / self._stage.format.delta_bytes)
         await self._stage.saboteur.at_delta(self._deltas, message, last=last)
         self._deltas += 1
-        self._unsent.append((message, samples))
+        self._unsent.append((message, samples, len(data)))
         await self._release(keep=LATE_DELTAS if Fault.LATE_DELTAS in self._stage.faults else 0)
 
     async def _release(self, keep: int) -> None:
         while len(self._unsent) > keep:
             await self._stage.stay_silent_if_over()
-            message, samples = self._unsent.popleft()
-            self._stage.record.delta_sent(samples, time.monotonic_ns())
+            message, samples, size = self._unsent.popleft()
+            self._stage.record.delta_sent(samples, size, time.monotonic_ns())
             await self._stage.line.send(message)
 
     def _usage(self) -> Usage:

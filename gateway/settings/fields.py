@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.audio_memory import BUDGET_BYTES
 from gateway.net import Network
 from gateway.settings.kinds import (
     CORS_ORIGINS,
@@ -268,7 +269,13 @@ class Settings:
         "UTTER_MAX_CONCURRENT_GENERATIONS",
         integer(1, 10_000),
         64,
-        "Provider sessions at once. Each keeps up to 15 MB of audio until its last listener leaves.",
+        "Provider sessions at once. Each has up to 15 MB of audio until its last listener leaves.",
+    )
+    audio_memory_bytes: int = variable(
+        "UTTER_AUDIO_MEMORY_BYTES",
+        integer(0, 68_719_476_736),
+        BUDGET_BYTES,
+        "Memory for the audio of running generations, all together; what goes beyond it lies in UTTER_SPOOL_DIR.",
     )
     max_waiting_tasks: int = variable(
         "UTTER_MAX_WAITING_TASKS",

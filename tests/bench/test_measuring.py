@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bench import capacity, latency
+from bench import capacity, crowd, http_reader, latency, live_streams, readers
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -46,3 +48,63 @@ def test_memory_growth_is_a_share_of_the_audio_of_a_round(peaks: list[float], gr
     audio = 2 * 2**20 / 1e6
     rounds = [capacity.Round(12, 12, 1.0, audio, peak, peak, 1.0) for peak in peaks]
     assert capacity.memory_growth(rounds) == pytest.approx(growth)
+
+
+def test_a_crowd_gets_the_stored_bytes_and_the_bad_ones_are_let_go(tmp_path: Path) -> None:
+    report = tmp_path / "readers.json"
+    options = ["--streams", "4", "--listeners", "40", "--stalled", "8", "--alone", "2", "--crowded", "8"]
+    # Whether others were late is for the report: here something else may be busy.
+    readers.main([*options, "--speed", "4", "--stall-limit", "1", "--json", str(report)])
+    figures = json.loads(report.read_text())
+    assert figures["visits"] == {
+        "listens to the end": 32,
+        "leaves half-way": 4,
+        "half-closes": 4,
+        "reads nothing": 8,
+    }
+    assert figures["wrong"] == 0
+    assert figures["dropped"] == {
+        "listens to the end": 0,
+        "leaves half-way": 0,
+        "half-closes": 4,
+        "reads nothing": 4,  # the others are paused players, who may read nothing for longer
+    }
+    assert figures["memory"]["peak"] <= figures["memory"]["bound"]
+    assert figures["alone"]["count"] > 0 < figures["crowded"]["count"]
+
+
+def test_a_delta_has_arrived_with_the_first_byte_beyond_all_before_it() -> None:
+    deltas = [(0, 100), (1_000_000, 100), (2_000_000, 100), (3_000_000, 100)]
+    # The second piece comes with the third, the last bytes of the first with the second; the last is not there yet.
+    arrivals = [(500_000, 90), (2_500_000, 290)]
+    found = [delay.ms for delay in live_streams.delays(deltas, arrivals)]
+    assert found == [0.5, 1.5, 0.5]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_chunks_are_read_however_they_come(size: int) -> None:
+    wire = b"5\r\nhello\r\nA\r\n, listener\r\n0\r\n\r\n"
+    chunks = http_reader.Chunks()
+    heard = [piece for start in range(0, len(wire), size) for piece in chunks.feed(wire[start : start + size])]
+    assert b"".join(heard) == b"hello, listener"
+    assert chunks.ended
+
+
+@pytest.mark.parametrize(
+    ("visit", "right"),
+    [
+        ({"size": 6, "offset": 4, "complete": True}, True),
+        ({"size": 6, "offset": 4, "complete": False}, False),
+        ({"size": 5, "offset": 4, "complete": True}, False),
+        ({"role": crowd.Role.LEAVE, "size": 3}, True),
+        ({"role": crowd.Role.LEAVE, "size": 3, "offset": 1, "heard": b"012"}, False),
+        ({"role": crowd.Role.STALL}, True),
+    ],
+)
+def test_who_got_the_stored_bytes(visit: dict[str, Any], right: bool) -> None:
+    stored = b"0123456789"
+    offset, size = visit.get("offset", 0), visit.get("size", 0)
+    heard = visit.pop("heard", stored[offset : offset + size])
+    facts = {"role": crowd.Role.LISTEN, "offset": 0, "size": 0, "complete": False, **visit}
+    digest = hashlib.sha256(heard).hexdigest()
+    assert readers.is_right(crowd.Visit(status=200, sha256=digest, dropped=False, **facts), stored) is right

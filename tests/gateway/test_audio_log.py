@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.audio_log import FIRST_CAPACITY_BYTES, READ_BYTES, AudioLog, LogState, OffsetPastEnd
+from gateway.audio_log import READ_BYTES, AudioLog, LogState, OffsetPastEnd
+from gateway.audio_memory import FIRST_CAPACITY_BYTES
 from protocol.errors import Fault, ProviderFailure
 from tests.support.backends import BACKENDS
 

@@ -14,6 +14,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from gateway.audio_log import AudioLog
 from gateway.pipeline import run_generation
 from gateway.providers.attempts import RetryPolicy
 from gateway.providers.circuit import CircuitLimits
@@ -92,7 +93,7 @@ async def _one(
 ) -> tuple[str | None, bool]:
     """One generation, cancelled at wait `act_at`. Returns the status its rows ended in, and whether that came."""
     order = await workshop.order(workshop.user())
-    running = RunningGeneration(order, Trace())
+    running = RunningGeneration(order, Trace(), AudioLog())
     upgrades, before = server.upgrades, _tasks()
     checkpoints = Checkpoints(act_at, lambda: running.stop(EndReason.CANCELLED))
     with anyio.fail_after(WAIT_SECONDS):

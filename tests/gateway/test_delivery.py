@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
 
 import anyio
@@ -14,6 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 from gateway.delivery import Body, ClientGone, SpanResponse, quoted, repr_digest, respond, while_connected
 from gateway.errors import ApiError
 from storage.objects import ObjectMissing, ObjectStoreUnavailable
+from tests.support.collector import collector_off
 from tests.support.exchange import Exchange, open_request, request
 
 pytestmark = pytest.mark.anyio
@@ -206,6 +208,22 @@ async def test_while_connected_gives_the_result() -> None:
         return 7
 
     assert await while_connected(exchange.receive, work) == 7
+
+
+async def test_watching_the_client_leaves_nothing_to_the_collector() -> None:
+    """Of each answer it would be thirty objects, and to look through them stops everybody."""
+
+    class Client:
+        async def receive(self) -> Message:
+            await anyio.sleep_forever()
+            raise AssertionError
+
+    with collector_off():
+        client = Client()
+        left = weakref.ref(client)
+        await while_connected(client.receive, anyio.wait_all_tasks_blocked)
+        del client
+        assert left() is None
 
 
 async def test_while_connected_ends_with_the_client() -> None:

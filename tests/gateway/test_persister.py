@@ -7,6 +7,7 @@ import pytest
 import structlog
 
 from gateway import persister as persister_module
+from gateway.audio_log import AudioLog
 from gateway.persister import NOT_STORED
 from gateway.providers.base import Outcome
 from gateway.running import RunningGeneration
@@ -25,7 +26,7 @@ OUTCOME = Outcome(
 @pytest.fixture
 async def running(workshop: Workshop) -> RunningGeneration:
     """A generation whose rows exist and whose audio is complete."""
-    running = RunningGeneration(await workshop.order(workshop.user()), Trace())
+    running = RunningGeneration(await workshop.order(workshop.user()), Trace(), AudioLog())
     await workshop.persister.begin(running)
     running.log.append(SPEECH)
     running.log.complete()

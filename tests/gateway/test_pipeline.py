@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import weakref
+from contextlib import suppress
 
+import anyio
 import pytest
 import structlog
 
 from gateway import persister as persister_module
 from gateway import pipeline as pipeline_module
-from gateway.audio_log import LogState
+from gateway.audio_log import AudioLog, LogState
 from gateway.persister import NOT_STORED
 from gateway.pipeline import INTERRUPTED
 from gateway.running import EndReason
@@ -136,7 +138,7 @@ class TestFailure:
             with pytest.raises(ProviderFailure) as told:
                 await running.log.wait_for(len(b"".join(audio)))
             assert await workshop.states(order) == ("failed", "failed", "failed")
-        assert told.value is failure
+        assert told.value.fault is failure.fault
         assert running.log.slice(0, running.log.size) == b"".join(audio)
         generation, task = await workshop.generation(order), await workshop.task(order)
         assert generation is not None
@@ -250,18 +252,30 @@ async def test_a_voice_that_vanished_since_admission_refuses_the_rows(workshop: 
     assert provider.billed == []
 
 
-@pytest.mark.parametrize("end", ["completed", "cancelled"])
+@pytest.mark.parametrize("end", ["completed", "cancelled", "failed"])
 async def test_its_audio_is_gone_when_nobody_listens_any_more(workshop: Workshop, end: str) -> None:
     """Not when the garbage collector comes by, which is seldom: the audio of 50 streams is 20 MB."""
     pause = Pause()
+
+    async def end_speech() -> None:
+        if end == "failed":
+            raise ProviderFailure(Fault.CONNECTION_LOST)
+
+    async def listen(log: AudioLog) -> None:
+        with suppress(ProviderFailure):
+            async for _ in log.read():
+                pass
+
     with collector_off():
         order = await workshop.order(workshop.user())
-        async with workshop.running(ScriptedProvider("streaming", SPEECH, pause), order) as running:
-            await pause.reached()
-            await workshop.until_status(order, "streaming")
-            if end == "cancelled":
-                running.stop(EndReason.CANCELLED)
-            pause.end()
+        async with workshop.running(ScriptedProvider("streaming", SPEECH, pause, end_speech), order) as running:
+            async with anyio.create_task_group() as listeners:
+                listeners.start_soon(listen, running.log)
+                await pause.reached()
+                await workshop.until_status(order, "streaming")
+                if end == "cancelled":
+                    running.stop(EndReason.CANCELLED)
+                pause.end()
             audio = weakref.ref(running.log)
             await running.ended.wait()
         assert await workshop.states(order) == (end, end, end)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import resource
 import signal
 import socket
 import struct
@@ -31,7 +32,7 @@ from starlette.types import Receive, Scope, Send
 from gateway import acceptor, http1
 from gateway.errors import ApiError, exception_handlers
 from gateway.middleware import wrap
-from gateway.server import NOTSENT_LOWAT_BYTES, CannotListen, listen, run, serve
+from gateway.server import NOTSENT_LOWAT_BYTES, YOUNGER_COLLECTIONS, CannotListen, listen, run, serve
 from gateway.settings import Settings, load_settings
 from gateway.shutdown import Shutdown
 from tests.support.collector import collector_off
@@ -560,11 +561,28 @@ def test_what_was_loaded_before_the_start_is_not_looked_through_again() -> None:
     async def count() -> int:
         return gc.get_freeze_count()
 
-    before = gc.get_freeze_count()
+    before, thresholds = gc.get_freeze_count(), gc.get_threshold()
     try:
         assert run(count) > before
+        assert gc.get_threshold() == (*thresholds[:2], YOUNGER_COLLECTIONS)
     finally:
         gc.unfreeze()
+        gc.set_threshold(*thresholds)
+
+
+def test_a_process_may_have_as_many_files_as_the_system_lets_it() -> None:
+    async def allowed() -> int:
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    thresholds = gc.get_threshold()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard - 1, hard))
+    try:
+        assert run(allowed) == hard
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        gc.unfreeze()
+        gc.set_threshold(*thresholds)
 
 
 class TestHypercornHooks:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
+from gateway.audio_memory import BUDGET_BYTES
 from gateway.settings import Environment, ProviderMode, Settings, SettingsError, describe, load_settings
 from gateway.settings.kinds import variable_of
 from gateway.settings.names import LogLevel, UpstreamFormat
@@ -105,10 +107,12 @@ class TestDerivation:
         settings = load_settings({**PRODUCTION, "QWEN_ACCEPTED_VD_MODELS": "old, older"})
         assert settings.accepted_vd_models == ("old", "older", "qwen3-tts-vd-realtime-2026-01-15")
 
-    def test_listen_url_and_objects_have_defaults_of_their_surroundings(self) -> None:
+    def test_listen_url_objects_and_spool_have_defaults_of_their_surroundings(self) -> None:
         settings = load_settings({**LOCAL, "UTTER_DATA_DIR": "/srv/utter"})
         assert settings.database_listen_url == "postgresql:///utter"
         assert settings.objects_url == "/srv/utter/objects"
+        assert settings.spool_dir == Path("/srv/utter/spool")
+        assert settings.audio_memory_bytes == BUDGET_BYTES
 
     def test_local_derives_a_signing_secret_that_is_not_the_token_secret(self) -> None:
         settings = load_settings(LOCAL)

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import anyio
 import asyncpg
 
+from gateway.audio_log import AudioLog
 from gateway.persister import Persister
 from gateway.pipeline import run_generation
 from gateway.providers.base import Clearance, Outcome, Sink, SpeechProvider, Utterance
@@ -125,7 +126,7 @@ class Workshop:
     @asynccontextmanager
     async def running(self, provider: SpeechProvider, order: GenerationOrder) -> AsyncIterator[RunningGeneration]:
         """The pipeline beside the body, which waits for its end."""
-        running = RunningGeneration(order, Trace())
+        running = RunningGeneration(order, Trace(), AudioLog())
         async with anyio.create_task_group() as group:
             group.start_soon(run_generation, running, provider, self.persister, at_once)
             with anyio.fail_after(WAIT_SECONDS):
