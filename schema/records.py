@@ -161,7 +161,7 @@ class RenewedLease(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ForeignTask(msgspec.Struct, frozen=True, kw_only=True):
-    """A running task of another instance, or of nobody (`epoch` 0).
+    """A running task of another instance, of nobody (`epoch` 0), or one that its finder gave up itself.
 
     `sign` changes as long as somebody works on it, and is `storage.leases.HANDED_OVER` when its process gave it up.
     `held`: it may not be taken, because its audio waits on a disk.

@@ -48,12 +48,13 @@ async def hold(tx: Transaction, task_id: UUID, epoch: int) -> None:
 
 
 async def renew(tx: Transaction, instance: UUID, task_ids: Sequence[UUID], *, seconds: float) -> list[RenewedLease]:
-    """Renew these, drop every other lease of the instance, and give back all that it has."""
+    """Renew these, and give back all leases the instance has. Others of its own are dropped when their task has ended;
+    when it has not, they are given up once they were not renewed for half of `seconds`."""
     return await tx.fetch(_RENEW, instance=instance, task_ids=list(task_ids), seconds=seconds)
 
 
 async def tasks_of_others(tx: Transaction, instance: UUID) -> list[ForeignTask]:
-    """Running tasks that need a process and are not this instance's."""
+    """Running tasks that need a process: other instances', nobody's, and what this one gave up itself."""
     return await tx.fetch(_TASKS_OF_OTHERS, instance=instance)
 
 
@@ -72,7 +73,8 @@ async def begin(tx: Transaction, task_id: UUID, lease: NewLease) -> bool:
 
 
 async def take_over(tx: Transaction, task: ForeignTask, lease: NewLease) -> TakenTask | None:
-    """Become the one who works on `task`. None when somebody was faster, it gave a sign of life, or it has ended."""
+    """Become the one who works on `task`. None when somebody was faster, it gave a sign of life, it has ended, or a job
+    works on it by now."""
     return await tx.fetch_one(
         _TAKE_OVER,
         task_id=task.task_id,
