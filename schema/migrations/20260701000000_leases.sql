@@ -87,9 +87,12 @@ begin
     and not exists (
       select from public.tasks task where task.id = lease.task_id and task.status in ('pending', 'processing')
     );
+  -- Not what was written for less than half a lease: the list is older than this statement, and what began meanwhile
+  -- is not on it. A renewal takes a third of a lease at most.
   update utter.leases
   set until = 'epoch'
-  where instance = p_instance and not spooled and not (task_id = any (p_task_ids)) and until <> 'epoch';
+  where instance = p_instance and not spooled and not (task_id = any (p_task_ids)) and until <> 'epoch'
+    and until < clock_timestamp() + make_interval(secs => p_seconds / 2);
   update utter.leases
   set until = clock_timestamp() + make_interval(secs => p_seconds)
   where instance = p_instance and task_id = any (p_task_ids) and not spooled and until <> 'epoch';
@@ -112,12 +115,12 @@ language sql stable security definer set search_path = '' as $$
   from public.tasks task
   left join utter.leases lease on lease.task_id = task.id
   where task.status in ('pending', 'processing')
-    and lease.instance is distinct from p_instance
+    and (lease.instance is distinct from p_instance or lease.until = 'epoch')
     and not (task.provider = 'modal' and task.modal_job_id is not null)
     and not (task.type = 'design_preview' and (task.provider = 'qwen' or task.status = 'pending'))
 $$;
 comment on function utter.tasks_of_others(uuid) is
-  'Running tasks that another instance, or nobody, works on; sign changes as long as somebody does.';
+  'Running tasks that others, or nobody, work on, or that this one gave up; sign changes as long as somebody does.';
 
 create function utter.take_over(
   p_task_id uuid, p_epoch integer, p_sign timestamptz, p_instance uuid, p_address text, p_seconds double precision
@@ -128,8 +131,11 @@ declare
   taken integer;
 begin
   if p_epoch = 0 then
+    -- The sign of a task without lease is its last change; with the sign of one that was handed over, any will do.
     insert into utter.leases (task_id, instance, address, until)
-    values (p_task_id, p_instance, p_address, clock_timestamp() + make_interval(secs => p_seconds))
+    select p_task_id, p_instance, p_address, clock_timestamp() + make_interval(secs => p_seconds)
+    from public.tasks task
+    where task.id = p_task_id and (task.updated_at = p_sign or p_sign = 'epoch')
     on conflict do nothing
     returning leases.epoch into taken;
   else
@@ -149,7 +155,8 @@ begin
   return query
     select taken, task.user_id, task.generation_id, task.provider_status
     from public.tasks task
-    where task.id = p_task_id and task.status in ('pending', 'processing');
+    where task.id = p_task_id and task.status in ('pending', 'processing')
+      and not (task.provider = 'modal' and task.modal_job_id is not null);
 end
 $$;
 comment on function utter.take_over(uuid, integer, timestamptz, uuid, text, double precision) is

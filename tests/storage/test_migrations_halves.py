@@ -16,9 +16,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 PROVIDER_COLUMNS = "20260226153000_provider_columns.sql"
 """The one that the contract wants to be repeatable by itself (3.6): v1's own tool may have run it already."""
 
-GIVEN_UP = "20260702000000_leases_given_up.sql"
-"""It replaces functions and makes nothing new, so it may be run again."""
-
 
 @pytest.fixture
 async def sql(empty_database: TestDatabase) -> AsyncIterator[Sql]:
@@ -57,7 +54,7 @@ async def test_the_provider_columns_may_be_there_already(
     assert catalogue(empty_database) == built
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES[1:] if name not in {PROVIDER_COLUMNS, GIVEN_UP}])
+@pytest.mark.parametrize("name", [name for name in NAMES[1:] if name != PROVIDER_COLUMNS])
 async def test_one_that_was_run_without_being_noted_is_reported_and_stays_pending(
     empty_database: TestDatabase, sql: Sql, tmp_path: Path, name: str
 ) -> None:
