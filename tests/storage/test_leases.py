@@ -52,7 +52,8 @@ class TestTakingOver:
         for epoch in (2, 3, 4):
             successor = uuid4()
             taken = await desk.take(await desk.foreign(new), successor)
-            assert taken == TakenTask(epoch=epoch, user_id=desk.owner, generation_id=new.generation_id)
+            assert taken is not None
+            assert (taken.epoch, taken.user_id, taken.generation_id) == (epoch, desk.owner, new.generation_id)
             lease = await desk.lease(new.task_id)
             assert lease is not None
             assert (lease["instance"], lease["epoch"], lease["given_up"]) == (successor, epoch, False)
