@@ -21,6 +21,7 @@ from gateway.spooling import AudioSpool, open_audio_spool
 from gateway.studio import Recordings, Studio, open_studio
 from gateway.supervisor import Room, Supervisor
 from gateway.sweeper import Chore, sweeping
+from gateway.tidying import TIDY_SECONDS, Tidying
 from storage.database import STATEMENT_CACHE, Database
 from storage.objects import ObjectStore
 
@@ -91,7 +92,12 @@ async def open_services(
             Chore("spool.land", spool.land),
         ]
         others = [Chore("leases.pick_up", PickUp(settings, database, keeper, supervisor).look)]
-        async with sweeping(chores, settings.sweep_seconds), sweeping(others, instance.beat_seconds):
+        rare = [Chore("tidying", Tidying(database).tidy)]
+        async with (
+            sweeping(chores, settings.sweep_seconds),
+            sweeping(others, instance.beat_seconds),
+            sweeping(rare, TIDY_SECONDS),
+        ):
             yield Services(
                 settings=settings,
                 database=database,

@@ -33,7 +33,8 @@ class BodyLimits:
 
 
 class BodyLimit:
-    """413 for a body over its limit, declared or sent; 408 for one that takes too long to arrive."""
+    """413 for a body over its limit, declared or sent; 408 for one that takes too long to arrive; 415 for one that is
+    compressed."""
 
     def __init__(self, app: ASGIApp, limits: BodyLimits) -> None:
         self._app = app
@@ -43,6 +44,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        _refuse_encoded(scope)
         limits = self._limits
         if scope["method"] == "PUT" and UPLOAD_PATHS.fullmatch(scope["path"]):
             body = _Body(scope, receive, max_bytes=MAX_UPLOAD_BYTES, seconds=limits.upload_seconds)
@@ -53,6 +55,14 @@ class BodyLimit:
         whole = await _read(_Body(scope, receive, max_bytes=max_bytes, seconds=limits.seconds))
         if whole is not None:
             await self._app(scope, _replay(whole, receive), send)
+
+
+def _refuse_encoded(scope: Scope) -> None:
+    """A compressed body may be a thousand times what its limit allows, so none is ever unpacked."""
+    encoding = Headers(scope=scope).get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        detail = "Compressed request bodies are not taken. Please send it without Content-Encoding."
+        raise ApiError(415, detail, headers={"Connection": "close"})
 
 
 class _Body:

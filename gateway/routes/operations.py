@@ -172,7 +172,7 @@ class Operation:
         if self.query or self.headers:
             found.add(400)
         if self.body is not None:
-            found |= {400, 408, 413}
+            found |= {400, 408, 413, 415}
         if self.streams:
             found.add(426)
         return tuple(sorted(found - set(self.answers)))

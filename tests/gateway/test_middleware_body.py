@@ -102,6 +102,18 @@ class TestWholeBodies:
         assert answer.headers["x-utter-error-category"] == "validation"
         assert "100 bytes" in detail(answer)
 
+    @pytest.mark.parametrize("encoding", ["gzip", "br", "gzip, identity", "GZIP", "nonsense"])
+    async def test_a_compressed_one_is_415_and_is_not_even_read(self, encoding: str) -> None:
+        answer = await call(limited(unreachable), "POST", headers={"Content-Encoding": encoding}, body=[b"{}"])
+        assert (answer.status, answer.headers["connection"]) == (415, "close")
+        assert "Compressed" in detail(answer)
+
+    @pytest.mark.parametrize("encoding", ["identity", " Identity ", ""])
+    async def test_a_plain_one_may_say_so(self, encoding: str) -> None:
+        taker = Taker()
+        answer = await call(limited(taker), "POST", headers={"Content-Encoding": encoding}, body=[b"{}"])
+        assert (answer.status, b"".join(taker.taken)) == (200, b"{}")
+
     async def test_a_body_that_does_not_come_is_408(self) -> None:
         answer = await call(limited(unreachable, seconds=0.05), "POST", body=[b"x"], more_to_come=True)
         assert (answer.status, answer.headers["connection"]) == (408, "close")
