@@ -16,7 +16,7 @@ from tests.support.exchange import WAIT_SECONDS
 
 pytestmark = pytest.mark.anyio
 
-MANY = 10 * AT_ONCE
+MANY = 40 * AT_ONCE
 
 
 @pytest.fixture(params=BACKENDS, ids=["asyncio", "trio"])
