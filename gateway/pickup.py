@@ -1,8 +1,9 @@
 """What becomes of work whose process died or gave it up (product section 11).
 
-A Qwen task of v1 is spoken again, a few times at most; nobody waits for a stream any more, and a Modal submission may
-have reached Modal without anybody knowing its job: these fail honestly, which also frees v1's guard. What is made
-meanwhile by a process that only seemed dead changes nothing: its attempt is not the latest.
+Audio that was stored before its process died completes its generation, whatever it was. Else a Qwen task of v1 is
+spoken again, a few times at most; nobody waits for a stream any more, and a Modal submission may have reached Modal
+without anybody knowing its job: these fail honestly, which also frees v1's guard. What is made meanwhile by a process
+that only seemed dead changes nothing: its attempt is not the latest.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import structlog
 from gateway.admission import readmit
 from gateway.errors import ApiError
 from gateway.leases import Holding, LeaseKeeper, LeaseWatch
+from gateway.leftover_audio import find_audio
 from gateway.modal.words import DESIGN_INTERRUPTED
 from gateway.pipeline import INTERRUPTED
 from gateway.settings import Settings
@@ -26,6 +28,7 @@ from schema.records import ForeignTask, TakenTask
 from storage import generations, leases
 from storage.database import Database, DatabaseUnavailable, UnknownUser
 from storage.errors import LeaseLost
+from storage.objects import ObjectStore, ObjectStoreUnavailable
 
 TAKEN_PER_LOOK = 20
 """Tasks taken in one look, so that one process does not take all that a dead one left before others have looked."""
@@ -44,6 +47,7 @@ class PickUp:
 
     settings: Settings
     database: Database
+    objects: ObjectStore
     keeper: LeaseKeeper
     supervisor: Supervisor
     watch: LeaseWatch = field(init=False)
@@ -83,10 +87,31 @@ class PickUp:
                 attempt=taken.epoch,
                 handed_over=task.sign == leases.HANDED_OVER,
             )
+            if task.provider == "qwen" and await self._complete_with_what_is_stored(task.task_id, taken):
+                return
             if again:
                 await self._speak_again(task.task_id, taken)
             else:
                 await self._fail(task.task_id, taken, _why(task))
+
+    async def _complete_with_what_is_stored(self, task_id: UUID, taken: TakenTask) -> bool:
+        """Whether an earlier attempt's audio was there. With a store that is away nobody knows, and it is made again."""
+        if taken.generation_id is None:
+            return False
+        try:
+            async with self.database.as_user(taken.user_id) as transaction:
+                row = await generations.get_generation(transaction, taken.user_id, taken.generation_id)
+            found = await find_audio(self.objects, row, task_id, before=taken.epoch) if row is not None else None
+        except (ObjectStoreUnavailable, UnknownUser) as error:
+            _log.warning("pickup.not_looked_for_audio", task_id=str(task_id), error=type(error).__name__)
+            return False
+        if found is None:
+            return False
+        async with self.database.as_service() as transaction:
+            await leases.hold(transaction, task_id, taken.epoch)
+            completed = await generations.complete_generation(transaction, found)
+        _log.info("pickup.audio_found", task_id=str(task_id), audio_bytes=found.audio_bytes, completed=completed)
+        return True
 
     async def _speak_again(self, task_id: UUID, taken: TakenTask) -> None:
         try:

@@ -42,10 +42,15 @@ class GenerationOrder:
 
     @property
     def object_key(self) -> str:
-        """Where the audio will lie in the `generations` bucket. Each attempt has a key of its own: one that was taken
-        for dead and is not must not write over the audio of the next, or remove it."""
-        attempt = "" if self.epoch == 1 else f"-{self.epoch}"
-        return f"{self.owner}/{self.generation_id}{attempt}.mp3"
+        """Where the audio will lie in the `generations` bucket."""
+        return object_key(self.owner, self.generation_id, self.epoch)
+
+
+def object_key(owner: UUID, generation_id: UUID, epoch: int) -> str:
+    """Each attempt has a key of its own: one that was taken for dead and is not must not write over the audio of the
+    next, or remove it."""
+    attempt = "" if epoch == 1 else f"-{epoch}"
+    return f"{owner}/{generation_id}{attempt}.mp3"
 
 
 class EndReason(Enum):

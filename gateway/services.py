@@ -91,7 +91,7 @@ async def open_services(
             Chore("spool.adopt", spool.adopt),
             Chore("spool.land", spool.land),
         ]
-        others = [Chore("leases.pick_up", PickUp(settings, database, keeper, supervisor).look)]
+        others = [Chore("leases.pick_up", PickUp(settings, database, objects, keeper, supervisor).look)]
         rare = [Chore("tidying", Tidying(database).tidy)]
         async with (
             sweeping(chores, settings.sweep_seconds),

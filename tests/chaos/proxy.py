@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
+from storage.programs import EmbeddedPostgresError
+
 PIECE_BYTES = 16 * 1024
 
 Pipe = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -66,7 +68,7 @@ class Proxy:
             finally:
                 self._writers.discard(back)
                 back.transport.abort()
-        except OSError:  # nobody is there, or it was cut
+        except (OSError, EmbeddedPostgresError):  # nobody is there, or it was cut
             writer.transport.abort()
         finally:
             self._writers.discard(writer)
