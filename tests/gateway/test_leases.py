@@ -23,6 +23,7 @@ from storage.leases import HANDED_OVER
 from tests.support.desk import Desk, open_desk
 from tests.support.exchange import WAIT_SECONDS
 from tests.support.leases import new_instance, open_keeper
+from tests.support.listeners import until_it_listens
 from tests.support.migrations import connected
 from tests.support.postgres import TestDatabase
 from tests.support.workshop import LOOK_SECONDS, cut_off
@@ -121,17 +122,6 @@ class Post:
         with anyio.fail_after(WAIT_SECONDS):
             while not self.told[task_id]:
                 await look()
-
-    async def listener(self, other_than: int = 0) -> int:
-        """The server's process of the connection that listens."""
-        found = (
-            "select pid from pg_stat_activity where application_name = 'utter listener'"
-            " and datname = current_database() and query like 'LISTEN%' and pid <> $1"
-        )
-        with anyio.fail_after(WAIT_SECONDS):
-            while (pid := await self.desk.sql.value(found, other_than)) is None:
-                await look()
-        return int(pid)
 
 
 async def look() -> None:
@@ -257,12 +247,14 @@ class TestRenewal:
 @pytest.mark.anyio
 @pytest.mark.integration
 class TestHearing:
-    async def test_a_cancellation_is_told_without_waiting_for_a_renewal(self, post: Post) -> None:
+    async def test_a_cancellation_is_told_without_waiting_for_a_renewal(
+        self, post: Post, database: TestDatabase
+    ) -> None:
         new, other = await post.hold(), await post.hold()
         elsewhere = await post.desk.start(uuid4())
         async with anyio.create_task_group() as group:
             group.start_soon(post.keeper.hear)
-            await post.listener()
+            await until_it_listens(database)
             await post.desk.end(elsewhere, "cancel")
             await post.desk.end(other, "fail")
             await post.desk.end(new, "cancel")
@@ -270,13 +262,13 @@ class TestHearing:
             group.cancel_scope.cancel()
         assert post.told == {new.task_id: [EndReason.CANCELLED], other.task_id: []}
 
-    async def test_a_lost_connection_is_made_again(self, post: Post) -> None:
+    async def test_a_lost_connection_is_made_again(self, post: Post, database: TestDatabase) -> None:
         new = await post.hold()
         with capture_logs() as lines:
             async with sweeping([Chore("hear", post.keeper.hear)], LOOK_SECONDS):
-                first = await post.listener()
+                first = await until_it_listens(database)
                 await post.desk.sql.execute("select pg_terminate_backend($1)", first)
-                await post.listener(other_than=first)
+                await until_it_listens(database, other_than=first)
                 await post.desk.end(new, "cancel")
                 await post.until_told(new.task_id)
         assert [line["event"] for line in lines] == ["lease.not_listening"]
@@ -290,7 +282,7 @@ class TestHearing:
         async with open_desk(database) as desk, anyio.create_task_group() as group:
             again = Post(desk, post.keeper, post.told)
             group.start_soon(again.keeper.hear)
-            await again.listener()
+            await until_it_listens(database)
             await again.desk.end(new, "cancel")
             await again.until_told(new.task_id)
             group.cancel_scope.cancel()
