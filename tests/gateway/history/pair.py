@@ -49,7 +49,7 @@ class Session:
     sink: Sink
     audio: bytes
     end: anyio.Event = field(default_factory=anyio.Event)
-    fault: Fault | None = None
+    failed: bool = False
     open: bool = True
 
     def finish(self) -> None:
@@ -57,9 +57,9 @@ class Session:
         self.sink.append(self.audio)
         self.end.set()
 
-    def fail(self, fault: Fault) -> None:
+    def fail(self) -> None:
         """Break off."""
-        self.fault = fault
+        self.failed = True
         self.end.set()
 
 
@@ -90,8 +90,8 @@ class Vendor:
             await session.end.wait()
         finally:
             session.open = False
-        if session.fault is not None:
-            raise ProviderFailure(session.fault)
+        if session.failed:
+            raise ProviderFailure(Fault.CONNECTION_LOST)
         return Outcome(session_id="sess", characters=1, responses=1, attempts=1, audio_seconds=1.0)
 
     def under_way(self) -> list[Session]:
@@ -228,6 +228,12 @@ class Pair:
 
     def stored(self, key: str) -> bytes | None:
         return self.portal.call(self.places[0].process.stored, key)
+
+    def is_late(self, session: Session, order: GenerationOrder) -> bool:
+        """Whether a later attempt of its task has begun, or was claimed."""
+        running = [running for place in self.places for running in place.process.supervisor._running.values()]
+        epochs = [one.order.epoch for one in running if one.log is session.sink]
+        return bool(epochs) and epochs[0] < (self.row(order)["epoch"] or 0)
 
     def speaker(self, generation_id: UUID) -> Process | None:
         """Who works on it and has not been told to stop."""

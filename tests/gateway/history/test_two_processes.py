@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from gateway.running import ACTIVE, GenerationOrder
-from protocol.errors import Fault
 from tests.gateway.history.pair import ATTEMPTS, Pair, Session, open_pair
 from tests.support.postgres import TestDatabase
 
@@ -39,6 +38,7 @@ LOOKS = 4
 
 places = st.sampled_from((0, 1))
 picks = st.integers(0, MOST_TASKS - 1)
+ends = st.sampled_from((Session.finish, Session.fail))
 steps = st.sampled_from(("a beat", "half a lease", "a lease", "more than a lease"))
 STEP_SECONDS = {"a beat": 10 / 3, "half a lease": 5.0, "a lease": 10.0, "more than a lease": 11.0}
 """For leases of ten seconds, the setting's own."""
@@ -79,13 +79,19 @@ class TwoProcesses(RuleBasedStateMachine):
             if row["status"] not in ACTIVE:
                 assert row["status"] == row["task_status"] == self.ended.setdefault(number, row["status"])
 
-    @rule(pick=picks, waits=st.booleans())
-    def finish(self, pick: int, waits: bool) -> None:
-        self._end_session(pick, Session.finish, waits)
-
-    @rule(pick=picks, waits=st.booleans())
-    def fail(self, pick: int, waits: bool) -> None:
-        self._end_session(pick, partial(Session.fail, fault=Fault.CONNECTION_LOST), waits)
+    @rule(pick=picks, end=ends, waits=st.booleans())
+    def end_session(self, pick: int, end: Callable[[Session], None], waits: bool) -> None:
+        # No precondition: which sessions are open by now is not for Hypothesis to depend on.
+        for session in self.pair.vendor.under_way()[pick : pick + 1]:
+            (order,) = (order for order in self.orders if order.utterance.text == session.text)
+            late = self.pair.is_late(session, order) and self.pair.row(order)["status"] in ACTIVE
+            self.pair.portal.call(end, session)
+            if late:
+                self._saw("a session that was taken for dead ended")
+                self.pair.settle()
+                assert self.pair.row(order)["status"] in ACTIVE, "it wrote what was not its own any more"
+        if waits:
+            self.pair.settle()
 
     @rule(at=places)
     def renew(self, at: int) -> None:
@@ -102,6 +108,12 @@ class TwoProcesses(RuleBasedStateMachine):
         """As long as it takes to find it dead, should it not renew."""
         for _ in range(LOOKS):
             self.look(at, "a beat")
+
+    @rule(at=places, end=ends)
+    def write_late(self, at: int, end: Callable[[Session], None]) -> None:
+        """The other was taken for dead, and what it began first ends after all."""
+        self.wait_for_the_other(at)
+        self.end_session(0, end, waits=True)
 
     @rule(at=places, gently=st.booleans())
     def end_process(self, at: int, gently: bool) -> None:
@@ -123,19 +135,12 @@ class TwoProcesses(RuleBasedStateMachine):
         for order in self.orders:
             self._require_holder(order)
         while self.pair.vendor.under_way():
-            self.finish(0, waits=True)
+            self.end_session(0, Session.finish, waits=True)
         self.poll()
         assert len(self.ended) == len(self.orders), "a task did not end"
         assert self.pair.went_backwards() == []
         for order in self.orders:
             self._require_truth(order)
-
-    def _end_session(self, pick: int, end: Callable[[Session], None], waits: bool) -> None:
-        # No precondition: which sessions are open by now is not for Hypothesis to depend on.
-        for session in self.pair.vendor.under_way()[pick : pick + 1]:
-            self.pair.portal.call(end, session)
-        if waits:
-            self.pair.settle()
 
     def _require_holder(self, order: GenerationOrder) -> None:
         row = self.pair.row(order)
@@ -187,4 +192,5 @@ def test_two_processes_and_a_death(database: TestDatabase, tmp_path: Path) -> No
             "generate cancelled, sessions: 1",
             "generate_stream completed, sessions: 1",
             "generate_stream failed, sessions: 1",
+            "a session that was taken for dead ended",
         } <= pair.reached, pair.reached
