@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from math import inf
 from uuid import UUID, uuid4
 
 import anyio
@@ -136,13 +137,18 @@ class LeaseWatch:
 
     def __init__(self, lease_seconds: float) -> None:
         self._lease_seconds = lease_seconds
+        self._looked_at = -inf
         self._since: dict[UUID, tuple[datetime, float]] = {}
 
     def look(self, tasks: Sequence[ForeignTask], now: float) -> list[ForeignTask]:
         """Those whose sign has stayed the same for a lease, or that were handed over; the most silent ones first.
 
-        `tasks` are all there are at `now`, seconds of a clock that never jumps.
+        `tasks` are all there are at `now`, seconds of a clock that never jumps. When the last look was longer ago than
+        a lease, this process itself was suspended, perhaps together with those it would take for dead.
         """
+        if now - self._looked_at > self._lease_seconds:
+            self.interrupted()
+        self._looked_at = now
         before, self._since = self._since, {}
         for task in tasks:
             sign, since = before.get(task.task_id, (task.sign, now))

@@ -9,6 +9,7 @@ that only seemed dead changes nothing: its attempt is not the latest.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import islice
 from uuid import UUID
 
 import anyio
@@ -60,20 +61,31 @@ class PickUp:
         if self.supervisor.draining:
             return
         try:
-            async with self.database.as_service() as transaction:
-                tasks = await leases.tasks_of_others(transaction, self.keeper.instance.id)
-            for task in self.watch.look(tasks, anyio.current_time())[:TAKEN_PER_LOOK]:
+            for task in islice(filter(self._may_take, await self._silent()), TAKEN_PER_LOOK):
                 await self._take(task)
         except LeaseLost:
             return  # it was taken from us in turn: whoever has it now goes on
-        except DatabaseUnavailable as error:
+        except (DatabaseUnavailable, TimeoutError) as error:
             self.watch.interrupted()
-            _log.warning("pickup.not_looking", error=str(error))
+            _log.warning("pickup.not_looking", error=type(error).__name__)
+
+    async def _silent(self) -> list[ForeignTask]:
+        """Raises `DatabaseUnavailable`, and `TimeoutError` from a database so slow that others cannot renew either."""
+        # Before the question: while it waited for its answer nobody may have been able to give a sign.
+        now = anyio.current_time()
+        with anyio.fail_after(self.keeper.instance.beat_seconds):
+            async with self.database.as_service() as transaction:
+                tasks = await leases.tasks_of_others(transaction, self.keeper.instance.id)
+        return self.watch.look(tasks, now)
+
+    def _is_spoken_again(self, task: ForeignTask) -> bool:
+        return task.type == "generate" and task.provider == "qwen" and task.epoch < self.settings.task_attempts
+
+    def _may_take(self, task: ForeignTask) -> bool:
+        """What this process has no room for is left: others may have."""
+        return self.supervisor.has_room or not self._is_spoken_again(task)
 
     async def _take(self, task: ForeignTask) -> None:
-        again = task.type == "generate" and task.provider == "qwen" and task.epoch < self.settings.task_attempts
-        if again and not self.supervisor.has_room:
-            return  # somebody else may have
         with self.keeper.held(Holding(task.task_id)):
             async with self.database.as_service() as transaction:
                 taken = await leases.take_over(transaction, task, self.keeper.instance.lease)
@@ -89,13 +101,13 @@ class PickUp:
             )
             if task.provider == "qwen" and await self._complete_with_what_is_stored(task.task_id, taken):
                 return
-            if again:
+            if self._is_spoken_again(task):
                 await self._speak_again(task.task_id, taken)
             else:
                 await self._fail(task.task_id, taken, _why(task))
 
     async def _complete_with_what_is_stored(self, task_id: UUID, taken: TakenTask) -> bool:
-        """Whether an earlier attempt's audio was there. With a store that is away nobody knows, and it is made again."""
+        """Whether an earlier attempt's audio was there. With a store that is away nobody knows: it is made again."""
         if taken.generation_id is None:
             return False
         try:
@@ -118,10 +130,14 @@ class PickUp:
             order = await readmit(self.database, self.settings, taken, task_id)
         except ApiError as refusal:
             await self._fail(task_id, taken, refusal.detail)
+            return
         except UnknownUser:
             return  # the rows went with their user
-        else:
+        try:
             self.supervisor.resume(order, Trace())
+        except ApiError:  # it has filled up, or begun to drain, since it was asked
+            async with self.database.as_service() as transaction:
+                await leases.hand_over(transaction, self.keeper.instance.id, [task_id])
 
     async def _fail(self, task_id: UUID, taken: TakenTask, message: str) -> None:
         async with self.database.as_service() as transaction:

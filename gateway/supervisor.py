@@ -171,6 +171,9 @@ class Supervisor:
                 raise
             running.in_line = True
         running.trace.bind(generation_id=str(order.generation_id), task_id=str(order.task_id))
+        earlier = self._running.get(order.generation_id)
+        if earlier is not None:  # an attempt that was taken for dead; its task went round and came back
+            earlier.stop(EndReason.LOST)
         self._running[order.generation_id] = running
         # Before anything is awaited: a renewal in between would take the lease for one that nobody needs.
         holding = Holding(order.task_id, lambda: running.rows_exist, running.stop)
@@ -185,7 +188,8 @@ class Supervisor:
             if not running.in_line:
                 self._places.release_on_behalf_of(running)
             self._keeper.release(holding)
-            del self._running[running.generation_id]
+            if self._running.get(running.generation_id) is running:
+                del self._running[running.generation_id]
             self._tell_when_idle()
 
     async def _place(self, running: RunningGeneration) -> float:

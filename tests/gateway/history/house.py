@@ -52,7 +52,7 @@ HURRIED = {
 }
 """Deadlines for a provider on this machine, so that one that is held fails within a test."""
 
-_WATCH = """
+WATCH = """
 create table public.state_changes (
   number bigint generated always as identity, of_table text, id uuid, was text, became text
 );
@@ -67,7 +67,7 @@ create trigger note_state_change after update on public.tasks
 create trigger note_state_change after update on public.generations
   for each row when (old.status is distinct from new.status) execute function public.note_state_change();
 """
-_BACKWARDS = """
+BACKWARDS = """
 select of_table, was, became from public.state_changes
 where was in ('completed', 'failed', 'cancelled') or became = 'pending'
 """
@@ -224,7 +224,7 @@ class House:
 
     def went_backwards(self) -> list[str]:
         """State changes of rows that must not be."""
-        rows = self.portal.call(self._admin.fetch, _BACKWARDS)
+        rows = self.portal.call(self._admin.fetch, BACKWARDS)
         return [f"{row['of_table']}: {row['was']} -> {row['became']}" for row in rows]
 
     def sql(self, statement: str, *values: object) -> None:
@@ -264,7 +264,7 @@ class House:
 @contextmanager
 def open_house(database: TestDatabase, emulator: Emulator, folder: Path) -> Iterator[House]:
     """Both gateways, running."""
-    database.run(_WATCH)
+    database.run(WATCH)
     with ExitStack() as stack:
         targets = {"realtime": emulator.realtime_url, "customization": emulator.rest_url, "modal": emulator.rest_url}
         cables = {name: stack.enter_context(plugged_in(target)) for name, target in targets.items()}
