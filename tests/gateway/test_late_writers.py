@@ -75,7 +75,7 @@ async def twice(here: Process, there: Process) -> Twice:
     ada = await here.gateway.user()
     answer = await ada.generate((await ada.add_voice()).id)
     (running,) = here.supervisor._running.values()
-    await here.stage.say(b"first")
+    await here.say(running, b"first")
     await there.outwait()
     await there.stage.began()
     return Twice(ada, here, there, running, UUID(answer.json()["task_id"]))

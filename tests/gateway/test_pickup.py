@@ -250,8 +250,8 @@ class TestComingBack:
         self, here: Process, ada: Caller, database: TestDatabase, tmp_path: Path
     ) -> None:
         answer = await ada.generate((await ada.add_voice()).id)
-        await here.stage.say(b"first attempt")
         (first,) = here.supervisor._running.values()
+        await here.say(first, b"first attempt")
         async with open_process(database, tmp_path) as other:
             await other.outwait()
             await other.stage.began()

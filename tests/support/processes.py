@@ -16,6 +16,7 @@ import msgspec
 
 from gateway.leases import LeaseKeeper, LeaseWatch
 from gateway.pickup import PickUp
+from gateway.running import RunningGeneration
 from gateway.supervisor import Supervisor
 from schema.records import ForeignTask, GenerationRow, NewGeneration, NewLease, Provider, TaskRow
 from storage import generations, tasks
@@ -25,6 +26,7 @@ from tests.support.gateway import Caller, Gateway, Stage, open_gateway
 from tests.support.leases import LEASE_SECONDS
 from tests.support.postgres import TestDatabase
 from tests.support.rows import new_generation
+from tests.support.workshop import LOOK_SECONDS
 
 
 class TimeTravel(LeaseWatch):
@@ -98,9 +100,19 @@ class Process:
         self.stage.finish()
         await self.idle()
 
+    async def say(self, running: RunningGeneration, audio: bytes) -> None:
+        """Everything on stage says this, and the row says that it streams: whoever looks now meets no writer."""
+        await self.stage.say(audio)
+        with anyio.fail_after(WAIT_SECONDS):
+            while (await self._row(running.order.owner, running.task_id)).provider_status != "streaming":
+                await _look()
+
     async def task(self, new: NewGeneration) -> TaskRow:
-        async with self.gateway.services.database.as_user(new.user_id) as transaction:
-            found = await tasks.get_task(transaction, new.user_id, new.task_id)
+        return await self._row(new.user_id, new.task_id)
+
+    async def _row(self, owner: UUID, task_id: UUID) -> TaskRow:
+        async with self.gateway.services.database.as_user(owner) as transaction:
+            found = await tasks.get_task(transaction, owner, task_id)
         assert found is not None
         return found
 
@@ -124,6 +136,11 @@ class Process:
     async def sql(self, script: str, **variables: str) -> None:
         """As superuser."""
         await anyio.to_thread.run_sync(lambda: self.gateway.database.run(script, **variables))
+
+
+async def _look() -> None:
+    """Let some time pass before the next look."""
+    await anyio.sleep(LOOK_SECONDS)
 
 
 @asynccontextmanager
