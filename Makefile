@@ -49,7 +49,7 @@ inner:
 outer:
 	$(BIN)/pytest $(patsubst %,--ignore=tests/%,$(INNER))
 
-mutants: $(VENV)/.ready-test  ## break protocol/ in 650 ways and see that the tests notice; a quarter of an hour
+mutants: $(VENV)/.ready-test  ## break protocol/ in 1600 ways and see that the tests notice; over an hour
 	$(BIN)/python -m tests.mutants
 
 history: $(VENV)/.ready-test  ## made-up histories of tasks at two gateways; UTTER_HISTORY_EXAMPLES=150 for a long run

@@ -349,5 +349,5 @@ def _unknown(known: frozenset[str], message: str | bytes, refused: msgspec.Valid
 
 
 def _reason(error: Exception) -> str:
-    """msgspec names the place and the expected type, never the value; Unicode errors quote the text."""
-    return "invalid Unicode" if isinstance(error, UnicodeError) else str(error)[:200]
+    """msgspec names the place and the expected type, briefly and never the value; Unicode errors quote the text."""
+    return "invalid Unicode" if isinstance(error, UnicodeError) else str(error)

@@ -7,6 +7,7 @@ condition or gets another end, each input changes sides, and each numeric consta
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,11 @@ class Mutant:
     module: str
     what: str
     source: str
+
+    @property
+    def name(self) -> str:
+        """Without the number of its line: lines move."""
+        return f"{self.module} {re.sub(r':[0-9]+ ', ' ', self.what, count=1)}"
 
 
 @dataclass(frozen=True)
@@ -72,9 +78,16 @@ def mutants(package: Path) -> Iterator[Mutant]:
 def _of_functions(module: _Module) -> Iterator[Mutant]:
     for function in ast.walk(ast.parse(module.text)):
         if isinstance(function, ast.FunctionDef):
+            parents = {child: parent for parent in ast.walk(function) for child in ast.iter_child_nodes(parent)}
             for node, mistake in replacements(function):
-                line, was = getattr(node, "lineno", 0), " ".join(ast.unparse(node).split())
-                yield Mutant(module.name, f"{function.name}:{line} {was} -> {mistake}", module.cut(node, mistake))
+                line, what = getattr(node, "lineno", 0), f"{_words(node)} -> {mistake}"
+                if isinstance(node, ast.Constant):  # a bare number says little
+                    what += f" in {_words(parents[node])}"
+                yield Mutant(module.name, f"{function.name}:{line} {what}", module.cut(node, mistake))
+
+
+def _words(node: ast.AST) -> str:
+    return " ".join(ast.unparse(node).split())
 
 
 def _enum_members(package: Path) -> dict[str, list[str]]:

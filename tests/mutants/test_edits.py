@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from protocol import state
+from tests.mutants.__main__ import EQUIVALENT
 from tests.mutants.edits import TABLES, mutants
 
 pytestmark = pytest.mark.slow
@@ -35,3 +37,8 @@ def test_every_entry_is_dropped_once_and_sent_to_every_other_state() -> None:
 def test_every_coupling_is_dropped_once() -> None:
     dropped = [mutant for mutant in ALL if mutant.what.startswith("Coupling(") and mutant.what.endswith("is dropped")]
     assert len(dropped) == len(state.COUPLINGS)
+
+
+def test_an_excuse_is_for_one_mistake_and_hides_no_other() -> None:
+    names = Counter(mutant.name for mutant in ALL)
+    assert {name: names[name] for name in EQUIVALENT} == dict.fromkeys(EQUIVALENT, 1)

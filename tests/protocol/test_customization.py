@@ -112,7 +112,7 @@ def test_the_largest_recording_fits_and_one_byte_more_does_not() -> None:
     assert 7_400_000 < limit < 7_500_000
     longest = data_url("audio/mpeg", bytes(limit))
     assert MAX_DATA_URL_BYTES - 4 < len(longest) <= MAX_DATA_URL_BYTES
-    with pytest.raises(RecordingTooLarge) as caught:
+    with pytest.raises(RecordingTooLarge, match=f"of {limit + 1} bytes; at most {limit} fit") as caught:
         data_url("audio/mpeg", bytes(limit + 1))
     assert (caught.value.size, caught.value.limit) == (limit + 1, limit)
 

@@ -118,6 +118,7 @@ def test_what_is_already_gone(status: int, answer: bytes) -> None:
         (200, refusal("InternalError"), Fault.OVERLOADED),
         (502, b"<html>Bad Gateway</html>", Fault.OVERLOADED),
         (403, b"", Fault.KEY_REFUSED),
+        (300, body(output={"voice": "v", "voice_list": []}), Fault.UNKNOWN),
         (302, b"", Fault.UNKNOWN),
         (500, b"\xff", Fault.OVERLOADED),
     ],
@@ -158,6 +159,11 @@ def test_the_code_of_a_refusal_outranks_an_output_beside_it() -> None:
 def test_an_unreadable_success_is_ambiguous(answer: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
         parse_created(200, answer)
+
+
+def test_the_longest_answer_is_read() -> None:
+    head, tail = b'{"output":{"voice":"v"},"padding":"', b'"}'
+    assert parse_created(200, head + b"x" * (MAX_ANSWER_BYTES - len(head + tail)) + tail).voice == "v"
 
 
 @given(st.sampled_from([200, 201, 400, 404, 500]), st.binary() | st.text().map(str.encode))

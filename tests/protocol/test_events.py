@@ -24,6 +24,9 @@ from protocol.events import (
 )
 from tests.protocol import samples
 
+MAX_DESCRIPTION_CHARS = 200
+"""What an unreadable message is described in, however long it is itself; the longest take about a hundred."""
+
 SERVER_MESSAGES = [
     samples.CREATED,
     samples.UPDATED,
@@ -150,8 +153,9 @@ def test_a_clients_event_is_unknown_to_a_client() -> None:
     ],
 )
 def test_what_cannot_be_read_is_the_peers_fault(message: str | bytes) -> None:
-    with pytest.raises(RemoteProtocolError):
+    with pytest.raises(RemoteProtocolError) as caught:
         decode_server_event(message)
+    assert len(str(caught.value)) < MAX_DESCRIPTION_CHARS
 
 
 def test_the_longest_message_is_read_and_a_longer_one_refused() -> None:
@@ -166,10 +170,12 @@ def test_an_unreadable_message_is_described_without_its_words() -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         decode_client_event('{"type":"input_text_buffer.append","text":["my secret"]}')
     assert "input_text_buffer.append" in str(caught.value)
+    assert "at `$.text`" in str(caught.value), "the place"
     assert "secret" not in str(caught.value)
-    with pytest.raises(RemoteProtocolError) as caught:
-        decode_client_event('{"type":"input_text_buffer.append","text":"my secret \ud800"}')
-    assert "secret" not in str(caught.value)
+    start = '{"type":"input_text_buffer.append","text":"my secret '
+    for message in (start + '\ud800"}', start.encode() + b'\xff"}'):
+        with pytest.raises(RemoteProtocolError, match=r"^a message of \d+ is not JSON: invalid Unicode$"):
+            decode_client_event(message)
 
 
 def test_text_that_is_not_unicode_is_our_own_fault() -> None:
@@ -203,8 +209,10 @@ def damaged_messages(draw: st.DrawFn) -> bytes:
 @example('{"type":"response.audio.delta","response_id":"r","delta":"===="}')
 def test_garbage_is_an_event_a_value_or_the_peers_fault(message: str | bytes) -> None:
     for decode in (decode_server_event, decode_client_event):
+        event: Any = None
+        description = ""
         try:
-            event: Any = decode(message)
-        except RemoteProtocolError:
-            continue
-        assert isinstance(event, UnknownEvent | msgspec.Struct)
+            event = decode(message)
+        except RemoteProtocolError as error:
+            description = str(error)
+        assert isinstance(event, UnknownEvent | msgspec.Struct) or 0 < len(description) < MAX_DESCRIPTION_CHARS

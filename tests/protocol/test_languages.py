@@ -83,6 +83,23 @@ def test_a_sentence_tells_its_language(code: str, text: str) -> None:
     assert detect(text) == code
 
 
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("zh", "OK了"),  # one CJK character counts like two Latin letters, and wins against them
+        ("en", "The 字"),
+        ("ru", "Привет, hello, 世界."),  # all other letters together outnumber the CJK characters
+        ("ko", "韓國語 한국어"),  # as many Hangul as Han
+        ("ja", "東京駅前午後三時半に"),  # one kana in ten
+        ("zh", "東京都庁前午後三時半に"),  # one in eleven
+        ("de", "An Herrn Müller"),  # a telling letter outweighs one common word of another language
+        ("en", "The Köln cathedral is old."),  # but not two
+    ],
+)
+def test_a_close_call(code: str, text: str) -> None:
+    assert detect(text) == code
+
+
 @pytest.mark.parametrize("text", ["", "   ", "12345", "!?", "😀", "xyzzy", "मौसम अच्छा है"])
 def test_a_text_that_tells_nothing_is_english(text: str) -> None:
     assert detect(text) == "en"

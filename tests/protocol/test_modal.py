@@ -285,6 +285,15 @@ def test_the_second_redirect_is_held_to_the_configured_host_too() -> None:
         modal.follow("https://evil.example/", asked="https://evil.example/x", endpoint=ENDPOINT)
 
 
+def test_the_credentials_in_an_address_are_part_of_its_origin() -> None:
+    endpoint = "https://user:pass@acme--design.modal.run/"
+    for location in ("?call=1", "https://user:pass@acme--design.modal.run/?call=1"):
+        assert modal.follow(location, asked=endpoint, endpoint=endpoint) == f"{endpoint}?call=1"
+    for location in (f"{ENDPOINT}?call=1", "https://other:word@acme--design.modal.run/?call=1"):
+        with pytest.raises(RemoteProtocolError, match="another host"):
+            modal.follow(location, asked=endpoint, endpoint=endpoint)
+
+
 def test_pauses_between_looks_at_a_design() -> None:
     pauses = list(islice(modal.design_pauses(), 9))
     assert pauses[:3] == [1.0, 1.5, 2.25]
