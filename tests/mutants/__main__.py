@@ -35,17 +35,24 @@ MEMORY_BYTES = 4 << 30
 """A mistake that makes a loop endless may fill the memory faster than it takes time."""
 
 EQUIVALENT: dict[str, str] = {
-    "protocol.chunker _BLOCK_CHARS = 512 - 1": "a block bounds the work; where the cuts fall does not depend on it",
-    "protocol.chunker _BLOCK_CHARS = 512 + 1": "the same",
+    "protocol.chunker _BLOCK_CHARS = 512 + 1": "a block bounds the work; where the cuts fall does not depend on it",
+    "protocol.chunker _BLOCK_CHARS = 512 - 1": "the same",
     "protocol.chunker _find_cut break -> continue": "boundaries come in order: those behind it are skipped as well",
     "protocol.chunker _find_cut return 0 -> return None": "only its truth is asked for, and mypy refuses the type",
     "protocol.machine _due_coupling c.when <= current -> (c.when < current)": "four states at least are current, and "
     "no coupling names as many",
     "protocol.modal _words 4 -> 5 in 4 * MAX_ERROR_CHARS": "no character takes more than four bytes",
+<<<<<<< HEAD
     "protocol.mp3 __init__ self._zeros = 0 -> pass": "zeros count behind a frame only, and every frame sets it first",
     "protocol.mp3 __init__ 0 -> 1 in self._zeros = 0": "the same",
 }
 """Mutants that change nothing anybody could see, by name, and why."""
+=======
+    "protocol.mp3 __init__ 0 -> 1 in self._zeros = 0": "zeros count behind a frame only, and every frame sets it first",
+    "protocol.mp3 __init__ self._zeros = 0 -> pass": "the same",
+}
+"""Mutants that change nothing anybody could see, by name and in the order of names, and why."""
+>>>>>>> w/mutants
 
 
 class _Source(importlib.abc.InspectLoader, importlib.abc.MetaPathFinder):

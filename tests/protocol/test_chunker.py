@@ -140,7 +140,9 @@ class TestLaws:
 
     @given(TEXT, LIMITS)
     @example("a bb. »Da", ChunkerLimits(6, 1, 6))  # at the sixth and seventh code point the » still could close
-    @example("\u0600" * 2047 + FLAGS * 85, ChunkerLimits())  # the rest of a cluster that was cut is another
+    # The rest of a cluster that was cut is another: behind nothing, and in the midst of what is handled at a time.
+    @example("\u0600" * 2047 + FLAGS * 200, ChunkerLimits())
+    @example("字" * FIRST_PIECE_CHARS + "\u0600" * 2047 + FLAGS * 70, ChunkerLimits())
     def test_one_code_point_at_a_time_is_the_same(self, text: str, limits: ChunkerLimits) -> None:
         at_once, one_by_one = Chunker(limits), Chunker(limits)
         assert at_once.feed(text) == [piece for char in text for piece in one_by_one.feed(char)]
