@@ -96,7 +96,10 @@ def test_a_server_that_stops(world: World, owner: User) -> None:
 @pytest.mark.parametrize("mode", ["qwen"])
 def test_a_server_that_is_full(world: World, owner: User) -> None:
     """Our own overload is nobody else's fault: 503 without a category."""
-    with beside(world, UTTER_MAX_CONCURRENT_GENERATIONS="1") as server, running_for_ever(world, owner) as voice:
+    with (
+        beside(world, UTTER_MAX_CONCURRENT_GENERATIONS="1", UTTER_MAX_WAITING_TASKS="0") as server,
+        running_for_ever(world, owner) as voice,
+    ):
         body = {"voice_id": voice, "text": "Good morning, dear listeners, wherever you are."}
         running = server.ask(owner, "POST", "/api/generate", json=body).json()["task_id"]
         other = world.user()

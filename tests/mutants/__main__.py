@@ -42,17 +42,10 @@ EQUIVALENT: dict[str, str] = {
     "protocol.machine _due_coupling c.when <= current -> (c.when < current)": "four states at least are current, and "
     "no coupling names as many",
     "protocol.modal _words 4 -> 5 in 4 * MAX_ERROR_CHARS": "no character takes more than four bytes",
-<<<<<<< HEAD
-    "protocol.mp3 __init__ self._zeros = 0 -> pass": "zeros count behind a frame only, and every frame sets it first",
-    "protocol.mp3 __init__ 0 -> 1 in self._zeros = 0": "the same",
-}
-"""Mutants that change nothing anybody could see, by name, and why."""
-=======
     "protocol.mp3 __init__ 0 -> 1 in self._zeros = 0": "zeros count behind a frame only, and every frame sets it first",
     "protocol.mp3 __init__ self._zeros = 0 -> pass": "the same",
 }
 """Mutants that change nothing anybody could see, by name and in the order of names, and why."""
->>>>>>> w/mutants
 
 
 class _Source(importlib.abc.InspectLoader, importlib.abc.MetaPathFinder):
