@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -26,9 +27,11 @@ def voice(emulator: Emulator) -> str:
 
 
 def begin(client: Client, voice: str) -> None:
-    client.update(voice)
-    client.append(TEXT)
-    client.send("session.finish")
+    """Say everything. A fault may close the socket before the last word; what was received then tells the test."""
+    with suppress(ConnectionClosed):
+        client.update(voice)
+        client.append(TEXT)
+        client.send("session.finish")
 
 
 def outcome(emulator: Emulator) -> str:
