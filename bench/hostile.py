@@ -235,7 +235,7 @@ async def _listen(client: httpx.AsyncClient, voice: str, text: str) -> Heard:
 
 async def _stored(client: httpx.AsyncClient, task_id: str) -> None:
     async with asyncio.timeout(SETTLE_SECONDS):
-        while (task := (await client.get(f"/api/tasks/{task_id}")).json())["status"] in ACTIVE:
+        while (task := (await client.get(f"/api/tasks/{task_id}")).json())["status"] in ACTIVE:  # noqa: ASYNC110 - polls the API
             await asyncio.sleep(SAMPLE_SECONDS)
     if task["status"] != "completed":
         raise RuntimeError(f"the task says {task}")

@@ -91,7 +91,7 @@ class Nuisance(asyncio.Protocol):
             self._answered = True
             self._crowd.answers[self.name, data[9:12].decode()] += 1
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._crowd.open.discard(self)
         self._crowd.ended[self.name] += 1
         asyncio.get_running_loop().call_later(REOPEN_SECONDS, self._crowd.reopen, self.name)

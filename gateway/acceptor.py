@@ -18,7 +18,8 @@ from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework
 from starlette.types import ASGIApp
 
-from gateway.http1 import Connection, ServerConfig
+from gateway.connection import Connection
+from gateway.http1 import ServerConfig
 from gateway.shutdown import Shutdown
 
 CLOSE_SECONDS = 1.0
@@ -78,8 +79,8 @@ class Acceptor:
     async def part(self) -> None:
         """Let go of every connection that is idle for `PARTING_SECONDS`, and return when there is none left."""
         self._config.keep_alive_timeout = PARTING_SECONDS
-        for connection in tuple(self._config.connections):
-            await connection.begin_idle_time_anew()
+        for connection in self._config.connections:
+            connection.rest_anew()
         while self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -88,6 +89,7 @@ class Acceptor:
         as `stop` is forced."""
         self.stop_accepting()
         await self._context.terminated.set()
+        self._config.connections.give_up_waiting()
         if self._tasks:
             await self._end(stop)
 
@@ -97,7 +99,7 @@ class Acceptor:
         ended = asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.wait((ended, forced), timeout=CLOSE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         forced.cancel()
-        for connection in tuple(self._config.connections):
+        for connection in self._config.connections:
             connection.reset()
         await asyncio.wait((ended,), timeout=CLOSE_SECONDS)
         ended.cancel()  # what runs still: a request that does not notice that its client is gone

@@ -14,7 +14,7 @@ import anyio
 import structlog
 from starlette.types import Message, Receive, Scope, Send
 
-from gateway.http1 import connection_of
+from gateway.connection import connection_of
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger("utter.sending")
 

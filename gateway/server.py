@@ -24,7 +24,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import http1
 from gateway.acceptor import Acceptor
+from gateway.connection import InviteBody
 from gateway.middleware.cors import cors_origin
+from gateway.open_connections import connections_that_fit
+from gateway.request_head import MAX_REQUEST_HEAD_BYTES
 from gateway.settings import Settings
 from gateway.shutdown import Shutdown, stop_on_signals
 from gateway.task_groups import open_task_group, unwrapped
@@ -37,11 +40,8 @@ NOTSENT_LOWAT_BYTES = 16 * 1024
 for and gone when the listener leaves."""
 
 KEEP_ALIVE_SECONDS = 75.0
-"""Idle time on a connection, also the time to send a request's head. More than the 60 s of the usual proxies, so that
-it is the proxy that closes: closing from this side would race with its next request."""
-
-MAX_REQUEST_HEAD_BYTES = 16 * 1024
-"""Request line and headers. An access token is 1 to 4 kB; nginx and Apache allow 8 kB for a line."""
+"""Idle time between two requests. More than the 60 s of the usual proxies, so that it is the proxy that closes:
+closing from this side would race with its next request. For a request's head: `gateway.request_wait`."""
 
 YOUNGER_COLLECTIONS = 200
 """Collections of younger objects between two of all objects (Python's default is 10): with 1,000 listeners a full one
@@ -102,15 +102,16 @@ async def serve(
             )
         return
     http1.install()
-    requests = RequestTracker(app)
-    acceptor = Acceptor(requests, _config(settings))
+    requests = RequestTracker(InviteBody(app))
+    most = connections_that_fit(settings.max_connections, settings.max_concurrent_generations)
+    acceptor = Acceptor(requests, _config(settings, most))
     if listener is None:
         listener = listen_as_set(settings)
         acceptor.open(listener)
     else:
         acceptor.open_shared(listener)
     base_url = base_url_of(listener)
-    inner = Acceptor(requests, _config(settings))
+    inner = Acceptor(requests, _config(settings, most))
     if internal is not None:
         inner.open(internal)
     async with _closing(acceptor, stop), _closing(inner, stop), open_task_group() as tasks:
@@ -255,8 +256,10 @@ def base_url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _config(settings: Settings) -> http1.ServerConfig:
-    config = http1.ServerConfig({"Access-Control-Allow-Origin": cors_origin(settings.cors_allowed_origin, None)})
+def _config(settings: Settings, max_connections: int) -> http1.ServerConfig:
+    config = http1.ServerConfig(
+        {"Access-Control-Allow-Origin": cors_origin(settings.cors_allowed_origin, None)}, max_connections
+    )
     config.keep_alive_timeout = KEEP_ALIVE_SECONDS
     config.h11_max_incomplete_size = MAX_REQUEST_HEAD_BYTES
     config.include_server_header = False

@@ -250,6 +250,12 @@ class Settings:
         1,
         "Processes of `utter serve`. Limits and pools here are those of each: four open four times the connections.",
     )
+    max_connections: int = variable(
+        "UTTER_MAX_CONNECTIONS",
+        integer(1, 1_000_000),
+        10_000,
+        "Open connections of a process. Over it, idle ones are closed, then new ones are answered 503.",
+    )
     max_body_bytes: int = variable(
         "UTTER_MAX_BODY_BYTES",
         integer(16_384, 16_777_216),

@@ -30,6 +30,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from gateway import acceptor, http1
+from gateway.connection import Connection, connection_of
 from gateway.errors import ApiError, exception_handlers
 from gateway.middleware import wrap
 from gateway.server import NOTSENT_LOWAT_BYTES, YOUNGER_COLLECTIONS, CannotListen, listen, run, serve
@@ -90,7 +91,7 @@ class Stream:
         if end == "flood":
             await self._flood(receive, send)
         if end == "reset":
-            connection = http1.connection_of(scope)
+            connection = connection_of(scope)
             assert connection is not None
             connection.reset()
         if end in {"clean", "wait"}:
@@ -249,7 +250,7 @@ class TestEndings:
                         await connection.send(b"GET /api/health HTTP/1.1\r\nHost: x\r\n\r\n")
                         await connection.receive()
                 with anyio.fail_after(10):
-                    while any(isinstance(it, http1.Connection) for it in gc.get_objects()):  # noqa: ASYNC110
+                    while any(isinstance(it, Connection) for it in gc.get_objects()):  # noqa: ASYNC110
                         await anyio.sleep(0.01)
 
 
