@@ -25,9 +25,9 @@ def request(headers: bytes, version: bytes = b"1.1") -> bytes:
 
 
 def filled(head_bytes: int) -> bytes:
-    """A request whose head, its last empty line aside, has so many bytes."""
-    filler = b"X-Filler: "
-    return request(HOST + filler + b"a" * (head_bytes - len(request(HOST + filler))) + b"\r\n")
+    """A request whose head has so many bytes, beside the two line ends behind it."""
+    filler = HOST + b"X-Filler: "
+    return request(filler + b"a" * (head_bytes - len(request(filler)) + 1) + b"\r\n")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,8 @@ def test_a_refusal_stands() -> None:
 
 
 def test_a_head_has_its_limit_however_it_arrives() -> None:
-    for parts in ([filled(MAX_REQUEST_HEAD_BYTES + 1)], [filled(3 * MAX_REQUEST_HEAD_BYTES)[:-100], b"a"]):
+    endless = [filled(3 * MAX_REQUEST_HEAD_BYTES)[: MAX_REQUEST_HEAD_BYTES - 1], b"a", b"a"]
+    for parts in ([filled(MAX_REQUEST_HEAD_BYTES + 1)], endless):
         with pytest.raises(h11.RemoteProtocolError) as refused:
             read(*parts)
         assert refused.value.error_status_hint == 431
@@ -87,3 +88,12 @@ def test_headers_are_counted() -> None:
     with pytest.raises(h11.RemoteProtocolError) as refused:
         read(request(HOST + b"a: b\r\n" * MAX_REQUEST_HEADERS))
     assert refused.value.error_status_hint == 431
+
+
+def test_what_follows_a_request_is_not_its_head() -> None:
+    connection = StrictConnection(MAX_REQUEST_HEAD_BYTES)
+    connection.receive_data(request(HOST + b"Content-Length: 30000\r\n") + b"\n" * 30000 + request(HOST))
+    assert isinstance(connection.next_event(), h11.Request)
+    while not isinstance(event := connection.next_event(), h11.EndOfMessage):
+        assert isinstance(event, h11.Data)
+    assert connection.next_event() is h11.PAUSED
