@@ -43,6 +43,11 @@ CONNECTIONS_PER_COURTESY = 4
 MAX_COURTESY_SECONDS = 0.005
 """Nobody waits longer for being accepted, however many connections there are."""
 
+MAX_ACCEPTS_AT_ONCE = 32
+"""In one turn of the event loop, which is long when there is much to do: with one in each, whoever came behind a flood
+waited for 5 s and more. Each turn takes twice as many as the one before it, until nobody waits: two processes get as
+many as each other."""
+
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger("utter.server")
 
 
@@ -56,7 +61,8 @@ class Acceptor:
         self._context = WorkerContext(max_requests=None)
         self._tasks: set[asyncio.Task[None]] = set()
         self._listener: socket.socket | None = None
-        self._accept: Callable[[], None] = self._accept_one
+        self._accept: Callable[[], None] = self._accept_waiting
+        self._accepts_at_once = 1
 
     def open(self, listener: socket.socket) -> None:
         """Accept from now on. `listener` belongs to this object then."""
@@ -120,24 +126,33 @@ class Acceptor:
 
         def accept() -> None:
             self._resume()
-            self._accept_one()
+            self._accept_waiting()
 
         self._pause(min(courtesy, MAX_COURTESY_SECONDS), accept)
 
-    def _accept_one(self) -> None:
+    def _accept_waiting(self) -> None:
+        for _ in range(self._accepts_at_once):
+            if not self._accept_one():
+                self._accepts_at_once = 1
+                return
+        self._accepts_at_once = min(2 * self._accepts_at_once, MAX_ACCEPTS_AT_ONCE)
+
+    def _accept_one(self) -> bool:
+        """Whether somebody waited."""
         if self._listener is None:
-            return
+            return False
         try:
             connection, _ = self._listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return  # another process was quicker, or the client gave up
+            return False  # another process was quicker, or the client gave up
         except OSError as error:
             _log.error("server.cannot_accept", error=error.strerror, pause_seconds=ACCEPT_PAUSE_SECONDS)
             self._pause(ACCEPT_PAUSE_SECONDS, self._resume)
-            return
+            return False
         task = asyncio.get_running_loop().create_task(self._serve(connection))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return True
 
     async def _serve(self, connection: socket.socket) -> None:
         connection.setblocking(False)

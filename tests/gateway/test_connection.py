@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import pytest
@@ -30,6 +31,8 @@ LONG_SECONDS = 60.0
 
 SHORT_SECONDS = 0.4
 """The limit that is tried. What must outlive it waits for three of them."""
+
+BOTH_SHORT: dict[str, Any] = {"head_seconds": SHORT_SECONDS, "rest_seconds": SHORT_SECONDS}
 
 GET = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 BUSY = b"GET /busy HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -158,20 +161,18 @@ class TestWaiting:
             assert (await Reader(client).answer()).status == 408
 
     async def test_an_answer_takes_the_time_it_takes(self) -> None:
-        async with house(head_seconds=SHORT_SECONDS, rest_seconds=SHORT_SECONDS) as it:
-            async with await it.become_busy() as client:
-                await anyio.sleep(3 * SHORT_SECONDS)
-                it.release.set()
-                assert (await Reader(client).answer()).status == 200
+        async with house(**BOTH_SHORT) as it, await it.become_busy() as client:
+            await anyio.sleep(3 * SHORT_SECONDS)
+            it.release.set()
+            assert (await Reader(client).answer()).status == 200
 
     async def test_who_has_said_all_may_close_his_half(self) -> None:
-        async with house(head_seconds=SHORT_SECONDS, rest_seconds=SHORT_SECONDS) as it:
-            async with await it.become_busy() as client:
-                await client.send_eof()
-                await anyio.sleep(3 * SHORT_SECONDS)
-                it.release.set()
-                assert (await Reader(client).answer()).status == 200
-                await is_closed(client)
+        async with house(**BOTH_SHORT) as it, await it.become_busy() as client:
+            await client.send_eof()
+            await anyio.sleep(3 * SHORT_SECONDS)
+            it.release.set()
+            assert (await Reader(client).answer()).status == 200
+            await is_closed(client)
 
     async def test_a_body_is_no_head(self) -> None:
         async with house(head_seconds=SHORT_SECONDS) as it, await it.connect() as client:
