@@ -37,12 +37,20 @@ class StrictConnection(h11.Connection):
         """As h11's. Raises h11.RemoteProtocolError, with the status to answer as its hint."""
         if self._refusal is None and self.their_state is h11.IDLE:
             self._refusal = _too_large(self.trailing_data[0])
-        event = super().next_event() if self._refusal is None else h11.NEED_DATA
+        event = self._read() if self._refusal is None else h11.NEED_DATA
         if isinstance(event, h11.Request):
             self._refusal = _ambiguous(event)
         if self._refusal is not None:
             raise h11.RemoteProtocolError(*self._refusal)
         return event
+
+    def _read(self) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:
+        try:
+            return super().next_event()
+        except h11.RemoteProtocolError as error:
+            error.__traceback__ = None  # h11 raises it from a method of its own: a cycle with that method's frame
+            self._refusal = str(error), error.error_status_hint
+            return h11.NEED_DATA
 
 
 def _too_large(received: bytes) -> tuple[str, int] | None:

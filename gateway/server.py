@@ -43,9 +43,10 @@ KEEP_ALIVE_SECONDS = 75.0
 """Idle time between two requests. More than the 60 s of the usual proxies, so that it is the proxy that closes:
 closing from this side would race with its next request. For a request's head: `gateway.request_wait`."""
 
-YOUNGER_COLLECTIONS = 200
-"""Collections of younger objects between two of all objects (Python's default is 10): with 1,000 listeners a full one
-stops everybody for 100 ms and more, and finds nothing, since what ends here leaves no cycle behind."""
+YOUNGER_COLLECTIONS = 2000
+"""Collections of younger objects between two of all objects (Python's default is 10). A full one stops everybody: for
+100 ms with 1,000 listeners; for 600 ms, all the sound a player starts with, among 9,000 hostile connections. And it
+finds next to nothing: a generation leaves 13 objects in cycles (measured over 160), nearly all found young."""
 
 
 T = TypeVar("T")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import structlog
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import as_api_error, error_response
@@ -34,8 +35,15 @@ class ErrorBoundary:
         try:
             await self._app(scope, receive, watch_start)
         except Exception as error:
-            answer = as_api_error(error)
-            if answer.status == 500 or started:
-                _log.error("http.failed", answer_started=started, exc_info=error)
+            response = _tell(error, started=started)
             if not started:
-                await error_response(answer)(scope, receive, send)
+                await response(scope, receive, send)
+
+
+def _tell(error: Exception, *, started: bool) -> Response:
+    """The answer; the log is told what people are not. The error found for it is often `error` itself: kept in a frame
+    of that error's traceback, it would stay until the garbage collector comes."""
+    answer = as_api_error(error)
+    if answer.status == 500 or started:
+        _log.error("http.failed", answer_started=started, exc_info=error)
+    return error_response(answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
+import structlog
 from anyio.abc import SocketStream
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -17,11 +19,14 @@ from starlette.routing import Route
 
 from gateway import http1
 from gateway.acceptor import Acceptor
-from gateway.connection import InviteBody
-from gateway.errors import ApiError, exception_handlers
+from gateway.connection import Connection, InviteBody
+from gateway.errors import exception_handlers
 from gateway.http1 import ServerConfig
+from gateway.middleware import wrap
 from gateway.server import listen
+from gateway.settings import load_settings
 from gateway.shutdown import Shutdown
+from tests.support.collector import collector_off
 from tests.support.http_wire import HttpAnswer, Reader
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -32,6 +37,7 @@ LONG_SECONDS = 60.0
 SHORT_SECONDS = 0.4
 """The limit that is tried. What must outlive it waits for three of them."""
 
+SETTINGS = load_settings({"UTTER_ENV": "local", "DATABASE_URL": "postgresql:///unused", "UTTER_TOKEN_SECRET": "k" * 32})
 BOTH_SHORT: dict[str, Any] = {"head_seconds": SHORT_SECONDS, "rest_seconds": SHORT_SECONDS}
 
 GET = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -77,17 +83,14 @@ async def house(
     async def echo(request: Request) -> Response:
         return JSONResponse({"bytes": len(await request.body())})
 
-    async def refuse(_request: Request) -> Response:
-        raise ApiError(413, "The recording is too large.")
-
     routes = [
         Route("/health", health),
         Route("/busy", busy),
         Route("/echo", echo, methods=["POST"]),
-        Route("/refuse", refuse, methods=["POST"]),
     ]
     http1.install()
-    acceptor = Acceptor(InviteBody(Starlette(routes=routes, exception_handlers=exception_handlers())), config)
+    app = wrap(Starlette(routes=routes, exception_handlers=exception_handlers()), SETTINGS)
+    acceptor = Acceptor(InviteBody(app), config)
     listener = listen("127.0.0.1", 0, stall_seconds=LONG_SECONDS)
     made = House(listener.getsockname()[1], config)
     acceptor.open(listener)
@@ -181,6 +184,35 @@ class TestWaiting:
             assert (await answer_to(client, b"b")).json == {"bytes": 2}
 
 
+class TestLeaving:
+    @pytest.mark.parametrize(
+        "sent",
+        [
+            b"",
+            GET,
+            GET * 20,
+            GET[:5],
+            b"\x16\x03\x01\r\n\r\n",
+            b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * 200 + b"\r\n",
+            b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\na",
+        ],
+        ids=["nothing", "request", "requests", "half a head", "garbage", "many headers", "half a body"],
+    )
+    @pytest.mark.parametrize("reads", [True, False])
+    async def test_nothing_of_it_waits_for_the_garbage_collector(self, sent: bytes, *, reads: bool) -> None:
+        with collector_off(), structlog.testing.capture_logs():
+            async with house(head_seconds=SHORT_SECONDS) as it:
+                async with await it.connect() as client:
+                    await client.send(sent)
+                    while not len(it.config.connections):  # noqa: ASYNC110 - its accept is on the other side of a socket
+                        await anyio.sleep(0.001)
+                    if reads:
+                        with anyio.move_on_after(SHORT_SECONDS / 2):
+                            await client.receive()
+                while any(isinstance(one, Connection) for one in gc.get_objects()):  # noqa: ASYNC110
+                    await anyio.sleep(0.01)
+
+
 class TestRoom:
     async def test_who_waits_the_longest_makes_room(self) -> None:
         async with house(most=2) as it, await it.connect() as first, await it.connect() as second:
@@ -252,7 +284,9 @@ class TestExpect:
 
     async def test_one_that_is_refused_is_not(self) -> None:
         async with house() as it, await it.connect() as client:
-            refusal = await answer_to(client, b"POST /refuse HTTP/1.1\r\n" + self.EXPECT)
+            too_long = self.EXPECT.replace(b"Content-Length: 5", b"Content-Length: 99999999")
+            refusal = await answer_to(client, b"POST /echo HTTP/1.1\r\n" + too_long)
+            await client.send_eof()
             await is_closed(client)
         assert refusal.status == 413
 
