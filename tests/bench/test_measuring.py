@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from bench import capacity, crowd, http_reader, latency, live_streams, readers
+from bench import capacity, crowd, hostile, http_reader, latency, live_streams, readers
+from tests.support.mp3_files import bare_mp3
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -108,3 +109,43 @@ def test_who_got_the_stored_bytes(visit: dict[str, Any], right: bool) -> None:
     facts = {"role": crowd.Role.LISTEN, "offset": 0, "size": 0, "complete": False, **visit}
     digest = hashlib.sha256(heard).hexdigest()
     assert readers.is_right(crowd.Visit(status=200, sha256=digest, dropped=False, **facts), stored) is right
+
+
+def test_streams_play_on_among_hostile_connections(tmp_path: Path) -> None:
+    report = tmp_path / "hostile.json"
+    options = ["--connections", "200", "--streams", "3", "--characters", "60", "--json", str(report)]
+    assert hostile.main(options) == 0
+    figures = json.loads(report.read_text())
+    assert [(phase["name"], phase["whole"], phase["underruns"]) for phase in figures["phases"]] == [
+        ("alone", 3, 0),
+        ("attacked", 3, 0),
+        ("afterwards", 3, 0),
+    ]
+    answers = figures["attack"]["answers"]
+    assert set(answers["idle"]) == set(answers["half-open"]) == {"200"}
+    assert set(answers["oversized head"]) == set(answers["many headers"]) == {"431"}
+    assert set(answers["garbage"]) == {"400"}
+    attacked = figures["phases"][1]
+    assert attacked["most_descriptors"] > figures["descriptors"][0] + 100, "they were there"
+
+
+class TestPlayer:
+    """Playback by the clock, as `bench.hostile` judges it."""
+
+    def test_sound_that_comes_in_time_is_a_reserve(self) -> None:
+        player = hostile.Player()
+        player.take(bare_mp3(seconds=1), 0.0)
+        player.take(b"", 0.1)
+        assert player.lowest_reserve == pytest.approx(player.seconds - 0.1)
+
+    def test_sound_that_comes_late_is_an_underrun(self) -> None:
+        player = hostile.Player()
+        player.take(bare_mp3(seconds=1), 0.0)
+        player.take(b"", player.seconds + 0.5)
+        assert player.lowest_reserve == pytest.approx(-0.5)
+
+    def test_it_waits_for_enough_before_it_starts(self) -> None:
+        player = hostile.Player()
+        player.take(bare_mp3(seconds=hostile.START_SECONDS / 2), 0.0)
+        player.take(b"", 60.0)
+        assert player.lowest_reserve == float("inf")
