@@ -8,7 +8,7 @@ FUZZ_CASES ?= 5000
 FUZZ_SECONDS ?= 600
 PIP := $(BIN)/pip --disable-pip-version-check --no-input
 
-.PHONY: help setup run test check style types imports fast full inner outer history mutants fuzz chaos report lock clean
+.PHONY: help setup run test check style types imports fast full inner outer history mutants fuzz soak chaos report lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -54,6 +54,9 @@ mutants: $(VENV)/.ready-test  ## break protocol/ in 1600 ways and see that the t
 
 history: $(VENV)/.ready-test  ## made-up histories of tasks at two gateways; UTTER_HISTORY_EXAMPLES=150 for a long run
 	$(BIN)/pytest -q tests/gateway/history
+
+soak: $(VENV)/.ready-test  ## ten thousand generations, and whether anything grows (10 minutes)
+	$(BIN)/python -m bench soak --plot docs/soak.svg
 
 chaos: $(VENV)/.ready-test  ## kill -9, outages and rollouts under load, then an audit; half an hour, see docs/reliability.md
 	$(BIN)/python -m tests.chaos

@@ -22,6 +22,7 @@ from gateway.studio import Recordings, Studio, open_studio
 from gateway.supervisor import Room, Supervisor
 from gateway.sweeper import Chore, sweeping
 from gateway.tidying import TIDY_SECONDS, Tidying
+from gateway.vitals import Vitals
 from storage.database import STATEMENT_CACHE, Database
 from storage.objects import ObjectStore
 
@@ -97,6 +98,7 @@ async def open_services(
             sweeping(chores, settings.sweep_seconds),
             sweeping(others, instance.beat_seconds),
             sweeping(rare, TIDY_SECONDS),
+            sweeping([Chore("vitals", Vitals(supervisor).say)], settings.vitals_seconds),
         ):
             yield Services(
                 settings=settings,

@@ -304,6 +304,12 @@ class Settings:
     log_level: LogLevel = variable(
         "UTTER_LOG_LEVEL", one_of(LogLevel), LogLevel.DEBUG, "debug has the start of every step, info only its end."
     )
+    vitals_seconds: float = variable(
+        "UTTER_VITALS_SECONDS",
+        seconds(0.1, 3600),
+        60.0,
+        "Between two lines that say how much a process holds (process.vitals).",
+    )
     drain_seconds: float = variable(
         "UTTER_DRAIN_SECONDS", seconds(0, 3600), 30.0, "Time for running work to finish after the first SIGTERM."
     )
