@@ -7,8 +7,8 @@ database that was away makes anybody lose what still runs; after an outage every
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from math import inf
@@ -18,6 +18,7 @@ import anyio
 import structlog
 
 from gateway.running import EndReason
+from gateway.sweeper import NEVER_LATER, Chore, sweeping
 from schema.records import ForeignTask, NewLease
 from storage import leases, notifications
 from storage.database import Database, DatabaseUnavailable
@@ -71,7 +72,7 @@ class Holding:
 
 
 class LeaseKeeper:
-    """Renews what is held. `renew` and `hear` are chores of the sweeper."""
+    """Renews what is held. `renew` and `hear` are chores of the sweeper, see `keeping_leases`."""
 
     def __init__(self, database: Database, instance: Instance, *, listen_url: str) -> None:
         self.instance = instance
@@ -127,9 +128,26 @@ class LeaseKeeper:
             _log.warning("lease.not_listening", error=str(error))
 
     def _cancelled(self, payload: str) -> None:
-        holding = self._held.get(UUID(payload))
+        try:
+            holding = self._held.get(UUID(payload))
+        except ValueError:  # whoever may connect to the database may notify; what they say is not repeated here
+            _log.info("lease.not_understood", chars=len(payload))
+            return
         if holding is not None:
             holding.on_end(EndReason.CANCELLED)
+
+
+@asynccontextmanager
+async def keeping_leases(database: Database, instance: Instance, *, listen_url: str) -> AsyncIterator[LeaseKeeper]:
+    """A keeper at work. Outlives the supervisor: what it stops at the end still has to be its own while its rows are
+    written."""
+    keeper = LeaseKeeper(database, instance, listen_url=listen_url)
+    chores = [
+        Chore("leases.renew", keeper.renew, longest_pause=NEVER_LATER),
+        Chore("leases.hear", keeper.hear, longest_pause=NEVER_LATER),
+    ]
+    async with sweeping(chores, instance.beat_seconds):
+        yield keeper
 
 
 class LeaseWatch:

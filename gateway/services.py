@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gateway.audio_memory import AudioMemory
 from gateway.auth import Authenticator, open_authenticator
-from gateway.leases import Instance, LeaseKeeper
+from gateway.leases import Instance, keeping_leases
 from gateway.modal import ModalJobs
 from gateway.pacing import Pacer
 from gateway.persister import Persister
@@ -20,7 +20,7 @@ from gateway.signing import Signer
 from gateway.spooling import AudioSpool, open_audio_spool
 from gateway.studio import Recordings, Studio, open_studio
 from gateway.supervisor import Room, Supervisor
-from gateway.sweeper import Chore, sweeping
+from gateway.sweeper import NEVER_LATER, Chore, sweeping
 from gateway.tidying import TIDY_SECONDS, Tidying
 from gateway.vitals import Vitals
 from storage.database import STATEMENT_CACHE, Database
@@ -68,7 +68,7 @@ async def open_services(
         open_provider(settings, turn=_pacer(settings, database).wait_turn) as provider,
         open_modal(settings) as modal,
         open_customization(settings) as customization,
-        _keeping_leases(settings, database, instance) as keeper,
+        keeping_leases(database, instance, listen_url=settings.database_listen_url) as keeper,
         open_audio_spool(settings.spool_dir, database, objects, keeper) as spool,
         Supervisor(
             provider,
@@ -92,7 +92,8 @@ async def open_services(
             Chore("spool.adopt", spool.adopt),
             Chore("spool.land", spool.land),
         ]
-        others = [Chore("leases.pick_up", PickUp(settings, database, objects, keeper, supervisor).look)]
+        pick_up = PickUp(settings, database, objects, keeper, supervisor)
+        others = [Chore("leases.pick_up", pick_up.look, longest_pause=NEVER_LATER)]
         rare = [Chore("tidying", Tidying(database).tidy)]
         async with (
             sweeping(chores, settings.sweep_seconds),
@@ -114,16 +115,6 @@ async def open_services(
                 not_ready_reason=not_ready_reason,
                 provider_trouble=lambda: provider.trouble,
             )
-
-
-@asynccontextmanager
-async def _keeping_leases(settings: Settings, database: Database, instance: Instance) -> AsyncIterator[LeaseKeeper]:
-    """Outlives the supervisor: what it stops at the end still has to be its own while its rows are written."""
-    keeper = LeaseKeeper(database, instance, listen_url=settings.database_listen_url)
-    async with sweeping(
-        [Chore("leases.renew", keeper.renew), Chore("leases.hear", keeper.hear)], instance.beat_seconds
-    ):
-        yield keeper
 
 
 def _pacer(settings: Settings, database: Database) -> Pacer:

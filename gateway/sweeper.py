@@ -14,15 +14,22 @@ from storage.errors import StorageError
 LONGEST_PAUSE_FACTOR = 8
 """A chore that keeps failing is tried ever less often, down to once in so many intervals."""
 
+NEVER_LATER = 1
+"""For a chore with a deadline, which no failure may put off: what keeps leases alive, and what looks at others'."""
+
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger("utter.sweeper")
 
 
 @dataclass(frozen=True, slots=True)
 class Chore:
-    """`work` is called again and again and may raise: that is logged under `name`, and ends nothing."""
+    """`work` is called again and again and may raise: that is logged under `name`, and ends nothing.
+
+    While it keeps failing the pauses grow, up to `longest_pause` intervals.
+    """
 
     name: str
     work: Callable[[], Awaitable[None]]
+    longest_pause: int = LONGEST_PAUSE_FACTOR
 
 
 @asynccontextmanager
@@ -39,7 +46,7 @@ async def _repeat(chore: Chore, every_seconds: float) -> None:
     pause = every_seconds
     while True:
         await anyio.sleep(pause)
-        pause = every_seconds if await _done(chore) else min(pause * 2, every_seconds * LONGEST_PAUSE_FACTOR)
+        pause = every_seconds if await _done(chore) else min(pause * 2, every_seconds * chore.longest_pause)
 
 
 async def _done(chore: Chore) -> bool:

@@ -41,6 +41,7 @@ IDLE_SECONDS = 300.0
 
 Row = TypeVar("Row")
 
+_LIMIT_SILENCE: Query[str] = load("session.limit_silence", str)
 _PING: Query[int] = load("session.ping", int)
 _BECOME_USER: Query[bool] = load("session.become_user", bool)
 
@@ -139,14 +140,13 @@ class Database:
         with translated():
             connection = await self._pool.acquire(timeout=ACQUIRE_SECONDS)
         try:
-            work = connection.transaction()
-            await _begin(connection, work)
+            await _begin(connection)
             try:
                 yield Transaction(connection)
             except BaseException:
-                await _roll_back(connection, work)
+                await _roll_back(connection)
                 raise
-            await _commit(connection, work)
+            await _commit(connection)
         finally:
             with anyio.CancelScope(shield=True):
                 await self._pool.release(connection, timeout=FINISH_SECONDS)
@@ -166,29 +166,32 @@ async def _keep_session(_connection: Any) -> None:
     """Instead of asyncpg's RESET ALL at every hand-back, a round trip: all we set is local to a transaction."""
 
 
-async def _begin(connection: Connection, work: asyncpg.transaction.Transaction) -> None:
-    """A cancelled BEGIN could have happened or not, like a COMMIT, and then nobody would end it."""
+async def _begin(connection: Connection) -> None:
+    """A cancelled BEGIN could have happened or not, like a COMMIT, and then nobody would end it.
+
+    Not by asyncpg's `transaction()`: its BEGIN cannot bring the limit along, which would cost a round trip more.
+    """
     with anyio.CancelScope(shield=True), translated():
         try:
             with anyio.fail_after(FINISH_SECONDS):
-                await work.start()
+                await connection.execute(f"begin; {_LIMIT_SILENCE.sql}")
         except TimeoutError:
             _drop(connection)
             raise
 
 
-async def _commit(connection: Connection, work: asyncpg.transaction.Transaction) -> None:
+async def _commit(connection: Connection) -> None:
     """A cancelled COMMIT could have happened or not, so it is not cancelled, only bounded."""
     with anyio.CancelScope(shield=True), translated():
         try:
             with anyio.fail_after(FINISH_SECONDS):
-                await work.commit()
+                await connection.execute("commit")
         except TimeoutError:
             _drop(connection)
             raise
 
 
-async def _roll_back(connection: Connection, work: asyncpg.transaction.Transaction) -> None:
+async def _roll_back(connection: Connection) -> None:
     """Undo the body, whose own exception is what the caller must see.
 
     anyio cancels a scope again and again, so without the shield the ROLLBACK would be skipped. Where it cannot be
@@ -198,7 +201,7 @@ async def _roll_back(connection: Connection, work: asyncpg.transaction.Transacti
     with anyio.CancelScope(shield=True):
         try:
             with anyio.fail_after(FINISH_SECONDS):
-                await work.rollback()
+                await connection.execute("rollback")
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             _drop(connection)
 

@@ -78,11 +78,15 @@ _UNAVAILABLE = (
     asyncpg.QueryCanceledError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
+    asyncpg.ObjectNotInPrerequisiteStateError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.InternalClientError,
 )
 """Errors that say nothing about the statement, only that the database cannot serve it now. QueryCanceled is the
-server's own `statement_timeout`; the two before the last come at connect, from a database that is not set up yet. The
-last is what asyncpg says of a connection whose server has just said goodbye, when that is still being read."""
+server's own `statement_timeout`; the three after it come at connect, from a database that is not set up yet, or that
+takes no connections (`allow_connections`, during maintenance). Then what a client is told that fell silent within its
+transaction (`session.limit_silence`), and what asyncpg says of a connection whose server has just said goodbye, when
+that is still being read."""
 
 
 @contextmanager

@@ -15,10 +15,12 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from gateway.leases import Holding, LeaseKeeper, LeaseWatch
+from gateway.leases import CANCELLED_CHANNEL, Holding, LeaseKeeper, LeaseWatch, keeping_leases
 from gateway.running import EndReason
 from gateway.sweeper import Chore, sweeping
 from schema.records import ForeignTask, NewGeneration
+from storage import leases
+from storage.errors import NotMigrated
 from storage.leases import HANDED_OVER
 from tests.support.desk import Desk, open_desk
 from tests.support.exchange import WAIT_SECONDS
@@ -228,6 +230,36 @@ class TestRenewal:
             assert await sql.value(sign) > before.sign
         assert post.told[new.task_id] == []
 
+    async def test_what_nobody_expected_puts_no_renewal_off(
+        self, post: Post, database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Three fit into a lease: were the pauses to grow, two failures would be the end of it."""
+        new = await post.hold()
+        before = await post.desk.foreign(new)
+        failing = iter([LookupError("a defect"), NotMigrated("in the middle of an upgrade")])
+        renew = leases.renew
+
+        async def stumble(*asked: Any, **more: Any) -> Any:
+            for error in failing:
+                raise error
+            return await renew(*asked, **more)
+
+        pauses: list[float] = []
+        sleep = anyio.sleep
+
+        async def noted(seconds: float) -> None:
+            pauses.append(seconds)
+            await sleep(0)
+
+        monkeypatch.setattr(leases, "renew", stumble)
+        monkeypatch.setattr("gateway.sweeper.anyio.sleep", noted)
+        async with keeping_leases(post.desk.opened, post.keeper.instance, listen_url=database.gateway_url) as keeper:
+            keeper.hold(Holding(new.task_id))
+            with anyio.fail_after(WAIT_SECONDS):
+                while (await post.desk.foreign(new)).sign == before.sign:
+                    await sleep(LOOK_SECONDS)
+        assert set(pauses) == {keeper.instance.beat_seconds}
+
     async def test_a_database_that_hangs_does_not_hold_up_the_next_renewal(
         self, post: Post, database: TestDatabase
     ) -> None:
@@ -261,6 +293,23 @@ class TestHearing:
             await post.until_told(new.task_id)
             group.cancel_scope.cancel()
         assert post.told == {new.task_id: [EndReason.CANCELLED], other.task_id: []}
+
+    @pytest.mark.parametrize("payload", ["", "no task", "1" * 36, "{00000000", "\x1b[2J\n"])
+    async def test_what_is_no_task_is_logged_and_not_the_end(
+        self, post: Post, database: TestDatabase, payload: str
+    ) -> None:
+        """Every login of the database may notify on any channel."""
+        new = await post.hold()
+        with capture_logs() as lines:
+            async with anyio.create_task_group() as group:
+                group.start_soon(post.keeper.hear)
+                await until_it_listens(database)
+                await post.desk.sql.execute("select pg_notify($1, $2)", CANCELLED_CHANNEL, payload)
+                await post.desk.end(new, "cancel")
+                await post.until_told(new.task_id)
+                group.cancel_scope.cancel()
+        assert [(line["event"], line["chars"]) for line in lines] == [("lease.not_understood", len(payload))]
+        assert post.told == {new.task_id: [EndReason.CANCELLED]}
 
     async def test_a_lost_connection_is_made_again(self, post: Post, database: TestDatabase) -> None:
         new = await post.hold()

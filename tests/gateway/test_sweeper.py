@@ -6,7 +6,7 @@ import anyio
 import pytest
 import structlog
 
-from gateway.sweeper import Chore, sweeping
+from gateway.sweeper import LONGEST_PAUSE_FACTOR, NEVER_LATER, Chore, sweeping
 from tests.support.exchange import WAIT_SECONDS
 
 pytestmark = pytest.mark.anyio
@@ -57,7 +57,16 @@ async def test_a_chore_that_fails_is_logged_and_tried_again_and_the_others_go_on
     assert {(line["event"], line["chore"]) for line in logs} == {("sweeper.chore_failed", "bad")}
 
 
-async def test_a_chore_that_keeps_failing_is_tried_less_and_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("longest_pause", "wanted"),
+    [
+        (LONGEST_PAUSE_FACTOR, [10.0, 20.0, 40.0, 80.0, 80.0, 80.0]),
+        (NEVER_LATER, [10.0, 10.0, 10.0, 10.0, 10.0, 10.0]),
+    ],
+)
+async def test_a_chore_that_keeps_failing_is_tried_less_often_unless_it_has_a_deadline(
+    monkeypatch: pytest.MonkeyPatch, longest_pause: int, wanted: list[float]
+) -> None:
     pauses: list[float] = []
     sleep = anyio.sleep
 
@@ -68,9 +77,9 @@ async def test_a_chore_that_keeps_failing_is_tried_less_and_less_often(monkeypat
     monkeypatch.setattr(anyio, "sleep", noted)
     chore = Counted(fails=True)
     with structlog.testing.capture_logs():
-        async with sweeping([Chore("bad", chore.work)], 10.0):
+        async with sweeping([Chore("bad", chore.work, longest_pause=longest_pause)], 10.0):
             await chore.done(6)
-    assert pauses[:6] == [10.0, 20.0, 40.0, 80.0, 80.0, 80.0]
+    assert pauses[:6] == wanted
 
 
 async def test_one_that_hangs_holds_up_no_other_and_ends_with_the_server() -> None:

@@ -26,6 +26,8 @@ KILL_ME: Query[bool] = Query("test.kill", "select pg_terminate_backend(pg_backen
 SLEEP: Query[str] = Query("test.sleep", "select pg_sleep(30)::text", (), str)
 PREPARED: Query[int] = Query("test.prepared", "select count(*) from pg_prepared_statements", (), int)
 TIME_ZONE: Query[str] = Query("test.zone", "select current_setting('timezone')", (), str)
+CUT = "select pg_terminate_backend(pid) from pg_stat_activity where datname = :'name'"
+
 VOICE_COUNT: Query[int] = Query("test.voices", "select count(*) from public.voices", (), int)
 
 
@@ -129,6 +131,26 @@ async def test_a_login_that_does_not_exist_is_unavailable(database: TestDatabase
             pytest.fail("opened with a login that does not exist")
 
 
+async def test_a_database_that_takes_no_connections_is_unavailable_and_its_return_is_noticed(
+    database: TestDatabase,
+) -> None:
+    """As a database is while it is restored, copied or upgraded."""
+    allow = f"alter database {database.name} allow_connections"
+    async with Database.open(database.gateway_url, max_connections=1) as opened:
+        await opened.ping()
+        database.server.run_script(f"{allow} false; {CUT}", database="postgres", name=database.name)
+        try:
+            for _ in range(2):
+                with pytest.raises(DatabaseUnavailable):
+                    await opened.ping()
+            with pytest.raises(DatabaseUnavailable):
+                async with Database.open(database.gateway_url, max_connections=1):
+                    pytest.fail("opened a database that takes no connections")
+        finally:
+            database.server.run_script(f"{allow} true", database="postgres")
+        await opened.ping()
+
+
 async def test_a_database_that_goes_away_is_unavailable_and_its_return_is_noticed() -> None:
     with temporary_server() as server:
         async with Database.open(server.admin_url, max_connections=2) as opened:
@@ -153,7 +175,15 @@ async def test_a_connection_that_dies_in_the_middle_is_unavailable_and_replaced(
     await single.ping()
 
 
-@pytest.mark.parametrize("error", [asyncpg.InternalClientError, asyncpg.AdminShutdownError, ConnectionResetError])
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.InternalClientError,
+        asyncpg.AdminShutdownError,
+        asyncpg.IdleInTransactionSessionTimeoutError,
+        ConnectionResetError,
+    ],
+)
 async def test_whatever_a_dying_connection_is_called_it_is_unavailable(error: type[Exception]) -> None:
     with pytest.raises(DatabaseUnavailable) as raised, translated():
         raise error("the driver's words")
