@@ -79,6 +79,16 @@ export class Api {
     return this.json(`/api/voices/${voiceId}`, { method: "DELETE" });
   }
 
+  /** Take a deletion back. */
+  restoreVoice(voiceId) {
+    return this.json(`/api/voices/${voiceId}/restore`, { method: "POST" });
+  }
+
+  /** A voice of the active provider from the recording of another's. Billed once. */
+  recloneVoice(voiceId) {
+    return this.json(`/api/voices/${voiceId}/reclone`, { method: "POST" });
+  }
+
   generations(page, perPage) {
     return this.json(`/api/generations?page=${page}&per_page=${perPage}`);
   }

@@ -24,10 +24,10 @@ player.onError = (words) => showError(byId(`${current}-error`), words);
 async function start() {
   try {
     await session.token();
-    const catalog = await api.languages();
+    const [catalog, facts] = await Promise.all([api.languages(), session.facts()]);
     const { user } = await api.me();
     if (!user) throw new Error("The access token was refused or has expired.");
-    views ??= makeViews(catalog);
+    views ??= makeViews({ catalog, facts });
     showAccount(user);
     await open(new URL(location.href), { focus: false });
   } catch (error) {
@@ -35,8 +35,8 @@ async function start() {
   }
 }
 
-function makeViews(catalog) {
-  const parts = { api, player, catalog };
+function makeViews({ catalog, facts }) {
+  const parts = { api, player, catalog, facts };
   return {
     generate: new GenerateView(parts),
     voices: new VoicesView(parts),
@@ -56,11 +56,12 @@ async function open(url, { focus }) {
     if (link.dataset.view === name) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
+  const shown = views[name].show(url.searchParams); // first, for it may change its heading
   if (focus) {
     byId(`${name}-title`).focus({ preventScroll: true });
     scrollTo(0, 0);
   }
-  await views[name].show(url.searchParams);
+  await shown;
 }
 
 function showOnly(id) {

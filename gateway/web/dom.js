@@ -47,9 +47,21 @@ export function showError(target, message) {
   target.hidden = !message;
 }
 
-/** Ask before something is lost. Resolves to true only for the named action. */
-export function confirmed({ title, text, action }) {
+/** Run `work` for a press of `button`; presses while it runs do nothing. It stays focusable, unlike a disabled one. */
+export async function whileBusy(button, work) {
+  if (button.getAttribute("aria-disabled") === "true") return;
+  button.setAttribute("aria-disabled", "true");
+  try {
+    await work();
+  } finally {
+    button.removeAttribute("aria-disabled");
+  }
+}
+
+/** Ask before something is lost or paid for. Resolves to true only for the named action. */
+export function confirmed({ title, text, action, refusal = "Keep it" }) {
   const dialog = byId("confirm");
+  byId("confirm-no").textContent = refusal;
   byId("confirm-title").textContent = title;
   byId("confirm-text").textContent = text;
   byId("confirm-yes").textContent = action;

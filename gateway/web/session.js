@@ -2,6 +2,7 @@
 //
 // The token is kept in this object alone, not in web storage, so that nothing else on the origin can read it later.
 
+const FACTS_ROUTE = "/api/page";
 const TOKEN_ROUTE = "/api/dev/token";
 
 /** Seconds before its end at which a token is replaced, so that no request starts with one about to expire. */
@@ -15,6 +16,7 @@ export class Session {
   #expiresAt = 0; // milliseconds of performance.now(), which a changed wall clock does not move
   #pasted = false;
   #pending = null;
+  #facts = null;
   #onRefused;
 
   /** `onRefused(error)` is called each time nobody can be signed in, before the error is thrown. */
@@ -25,6 +27,15 @@ export class Session {
   /** True when the token came from the server by itself, not from somebody's clipboard. */
   get automatic() {
     return !this.#pasted;
+  }
+
+  /** What differs from one server to the next: how to sign in, limits of recordings, prices. */
+  facts() {
+    this.#facts ??= readFacts().catch((error) => {
+      this.#facts = null; // asked again the next time
+      throw error;
+    });
+    return this.#facts;
   }
 
   /** The current token, fetched or renewed when needed. Throws SignInRefused, or TypeError without a network. */
@@ -71,4 +82,10 @@ export class Session {
     this.#onRefused(error);
     return error;
   }
+}
+
+async function readFacts() {
+  const response = await fetch(FACTS_ROUTE);
+  if (!response.ok) throw new Error(`The server answered ${response.status}. Try again in a moment.`);
+  return response.json();
 }

@@ -290,22 +290,6 @@ def test_generate_and_stop_by_keyboard_alone(tab: Tab) -> None:
     assert tab.complaints_beside_the_cut() == []
 
 
-def test_voices_are_previewed_and_a_cancelled_delete_keeps_them(stack: Stack, tab: Tab) -> None:
-    tab.open("/voices")
-    voice = stack.voices()[0]
-    card = tab.page.locator(f"#voices-list li[data-id='{voice['id']}']")
-    card.get_by_role("button", name="Preview").click()
-    tab.until(f"{HEARD} > 0.2")
-    card.get_by_role("button", name="Delete").click()
-    expect(tab.page.get_by_role("dialog")).to_contain_text(voice["name"])
-    tab.page.keyboard.press("Escape")
-    expect(card).to_be_visible()
-    assert tab.asked("DELETE", f"/api/voices/{voice['id']}") == []
-    card.get_by_role("link", name="Use").click()
-    expect(tab.page.locator(f"input[value='{voice['id']}']")).to_be_checked()
-    assert tab.complaints == []
-
-
 def test_an_address_opens_the_page_filled_in(stack: Stack, tab: Tab) -> None:
     voice = stack.voices()[-1]["id"]
     tab.open(f"/generate?voice={voice}&text=Good%20morning&language=French")
