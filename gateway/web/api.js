@@ -89,6 +89,26 @@ export class Api {
     return this.json(`/api/voices/${voiceId}/reclone`, { method: "POST" });
   }
 
+  /** Where to PUT a recording: {voice_id, upload_url}. */
+  uploadLink(order) {
+    return this.json("/api/clone/upload-url", { method: "POST", body: order });
+  }
+
+  /** Make a voice of an uploaded recording. Billed once, however often it is asked for with the same `voice_id`. */
+  finalizeClone(order) {
+    return this.json("/api/clone/finalize", { method: "POST", body: order });
+  }
+
+  /** Begin a voice by description: {task_id}. Billed each time. */
+  startDesign(order) {
+    return this.json("/api/voices/design/preview", { method: "POST", body: order });
+  }
+
+  /** Keep the voice of a preview. `form` is a FormData. */
+  saveDesign(form) {
+    return this.json("/api/voices/design", { method: "POST", body: form });
+  }
+
   generations(page, perPage) {
     return this.json(`/api/generations?page=${page}&per_page=${perPage}`);
   }
@@ -112,8 +132,9 @@ export class Api {
   async #attempt(path, { method, body, signal }) {
     try {
       const headers = { authorization: `Bearer ${await this.#session.token()}` };
-      if (body !== undefined) headers["content-type"] = "application/json";
-      return await fetch(path, { method, headers, body: body && JSON.stringify(body), signal });
+      const form = body instanceof FormData; // which the browser names and encodes itself
+      if (body !== undefined && !form) headers["content-type"] = "application/json";
+      return await fetch(path, { method, headers, body: body && !form ? JSON.stringify(body) : body, signal });
     } catch (error) {
       if (error instanceof TypeError) throw new Unreachable(error);
       throw error;

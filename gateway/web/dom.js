@@ -6,6 +6,8 @@ const ICON_PATHS = {
   play: "M8 5.5v13l10.5-6.5z",
   pause: "M8 5.5h3v13H8zM14 5.5h3v13h-3z",
   download: "M12 4v10m0 0 4.2-4.2M12 14l-4.2-4.2M5 19h14",
+  record: "M12 5a7 7 0 1 0 0 14a7 7 0 0 0 0-14z",
+  stop: "M6.5 6.5h11v11h-11z",
   remove: "M5 7h14M10 7V5h4v2m-7.5 0 .9 12h9.2l.9-12M10.5 11v5m3-5v5",
 };
 

@@ -62,7 +62,7 @@ export class Envelope {
 }
 
 /** The root mean square of each of `count` equal parts, lifted so that quiet speech is still visible. */
-function loudness(samples, count) {
+export function loudness(samples, count) {
   const width = samples.length / count;
   return Array.from({ length: count }, (_, index) => {
     const part = samples.slice(Math.floor(index * width), Math.floor((index + 1) * width));

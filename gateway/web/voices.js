@@ -47,8 +47,10 @@ export class VoicesView {
     const place = byId("voices-panel");
     try {
       this.#panels[name] ??= PANELS[name](this.#parts);
-      const { root } = await this.#panels[name];
+      const panel = await this.#panels[name];
+      const { root } = panel;
       if (root.parentNode !== place) place.append(root);
+      panel.show();
       // Whoever has gone on meanwhile shall not be brought back.
       root.hidden = byId("voices-title").textContent !== TITLES[name];
     } catch {
