@@ -1,11 +1,12 @@
 // Start of the page: sign in, learn what the server can do, then show the view that the address names.
 
-import { Api } from "./api.js";
+import { Api, Unreachable } from "./api.js";
 import { byId, showError } from "./dom.js";
 import { GenerateView } from "./generate.js";
 import { HistoryView } from "./history.js";
 import { Player } from "./player.js";
 import { Session, SignInRefused } from "./session.js";
+import { SignInView } from "./signin.js";
 import { VoicesView } from "./voices.js";
 
 const HOME = "generate";
@@ -14,9 +15,11 @@ const TITLES = { generate: "Generate", voices: "Voices", history: "History" };
 const session = new Session(showSignIn);
 const api = new Api(session);
 const player = new Player();
+const signIn = new SignInView(session, start);
 let views = null;
 let current = null;
 let address = null; // path and query that are shown
+let signedIn = null; // the id of whose page this is
 
 player.onError = (words) => showError(byId(`${current}-error`), words);
 
@@ -27,11 +30,16 @@ async function start() {
     const [catalog, facts] = await Promise.all([api.languages(), session.facts()]);
     const { user } = await api.me();
     if (!user) throw new Error("The access token was refused or has expired.");
+    if (signedIn && signedIn !== user.id) {
+      location.reload(); // nothing of one user is shown to another
+      return;
+    }
+    signedIn = user.id;
     views ??= makeViews({ catalog, facts });
     showAccount(user);
     await open(new URL(location.href), { focus: false });
   } catch (error) {
-    if (!(error instanceof SignInRefused)) showSignIn(error);
+    if (!(error instanceof SignInRefused)) showSignIn(error instanceof TypeError ? new Unreachable(error) : error);
   }
 }
 
@@ -73,13 +81,14 @@ function showAccount(user) {
   account.hidden = false;
   account.textContent = session.automatic ? "Demo user" : "Signed in";
   account.title = `Signed in as ${user.id}`;
+  byId("sign-out").hidden = session.automatic;
 }
 
-/** Nobody is signed in, or the server does not answer: say so, and what to do. */
 function showSignIn(error) {
-  byId("sign-in-address").textContent = `http://localhost:${location.port || 80}`;
-  byId("sign-in-reason").textContent = error.message;
+  signIn.show(error);
   showOnly("view-sign-in");
+  byId("account").hidden = true;
+  byId("sign-out").hidden = true;
   document.title = "Sign in – Utter";
 }
 
@@ -97,16 +106,10 @@ addEventListener("popstate", () => {
   if (views && location.pathname + location.search !== address) open(new URL(location.href), { focus: true });
 });
 
-byId("sign-in-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  session.use(byId("sign-in-token").value.trim());
-  byId("sign-in-token").value = "";
-  start();
-});
-
-byId("sign-in-retry").addEventListener("click", () => {
-  session.reset();
-  start();
+byId("sign-out").addEventListener("click", async () => {
+  await session.signOut();
+  sessionStorage.clear();
+  location.assign("/"); // a new page: nothing of this one is left in it
 });
 
 start();

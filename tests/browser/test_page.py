@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -61,14 +60,6 @@ SourceBuffer.prototype.appendBuffer = function (bytes) {
 """
 
 WITHOUT_MEDIA_SOURCE = "delete globalThis.MediaSource;"
-
-
-@pytest.fixture
-def emulator_faults(stack: Stack) -> Iterator[httpx.Client]:
-    """The emulator's controls; what was ordered is taken back afterwards."""
-    with httpx.Client(base_url=stack.emulator_rest_url) as client:
-        yield client
-        client.delete("/_emulator/faults").raise_for_status()
 
 
 def newest_generation(stack: Stack) -> dict[str, object]:
