@@ -183,9 +183,9 @@ export class ClonePanel {
       const onProgress = (share) => { this.#progress.value = share; };
       await upload(attempt.upload_url, this.#take.wav(), { onProgress, signal: this.#control.signal });
     } catch (error) {
-      const there = attempt.tried && error.status === 409; // stored by the last try, whose answer was lost
-      attempt.tried = true;
-      if (!there) throw error;
+      // There already: the answer to the last try was lost, be it one of ours or of the browser, which repeats a PUT
+      // by itself. Nobody else has the address.
+      if (error.status !== 409) throw error;
     } finally {
       this.#cancel.hidden = true;
     }

@@ -80,7 +80,7 @@ export class Take {
   #end() {
     const input = element("input", { type: "range", min: 0, step: STEP_SECONDS });
     input.addEventListener("input", () => this.#moved(input));
-    return { input, shown: element("output", { "aria-hidden": "true" }) };
+    return { input, shown: element("span", { class: "push", "aria-hidden": "true" }) };
   }
 
   #moved(input) {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from bench.stack import Stack
+from gateway.routes.web import WEB
 from tests.support.accounts import ANON_KEY, Accounts, running_accounts
 from tests.support.browser import Tab, chromium
 from tests.support.cable import Cable, plugged_in
@@ -79,6 +82,19 @@ def modal(stack: Stack, accounts: Accounts) -> Iterator[Stack]:
 def modal_tab(modal: Stack, accounts: Accounts, browser: Browser) -> Iterator[Tab]:
     """A page of the gateway in Modal mode."""
     yield from watched(browser, modal.base_url, accounts.url)
+
+
+@pytest.fixture(scope="session")
+def recording() -> Iterator[Path]:
+    """A WAV of somebody reading the page's own suggestion, some fifteen seconds."""
+    source = (WEB / "clone.js").read_text()
+    suggested = source[source.index("const SUGGESTION") :].partition(";")[0]
+    words = " ".join("".join(suggested.split('"')[1::2]).split())
+    with TemporaryDirectory(prefix="utter-recording-") as folder:
+        file = Path(folder) / "reading.wav"
+        command = [sys.executable, "-m", "bench", "record", "--language", "en", "--text", words, "-o", str(file)]
+        subprocess.run(command, check=True)
+        yield file
 
 
 @pytest.fixture
