@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -95,6 +96,19 @@ def recording() -> Iterator[Path]:
         command = [sys.executable, "-m", "bench", "record", "--language", "en", "--text", words, "-o", str(file)]
         subprocess.run(command, check=True)
         yield file
+
+
+@pytest.fixture
+def modal_voice(modal: Stack, stack: Stack, recording: Path, kept_voices: None) -> dict[str, Any]:
+    """A voice of the demo user's that only a gateway in Modal mode can use."""
+    words = {"name": "Old narrator", "language": "English", "transcript": "I have always liked to read aloud."}
+    with httpx.Client(base_url=modal.base_url, headers=stack.headers) as client:
+        link = client.post("/api/clone/upload-url", json=words).raise_for_status().json()
+        headers = {"content-type": "audio/wav"}
+        httpx.put(link["upload_url"], content=recording.read_bytes(), headers=headers).raise_for_status()
+        made = client.post("/api/clone/finalize", json={**words, "voice_id": link["voice_id"]}).raise_for_status()
+    voice: dict[str, Any] = made.json()
+    return voice
 
 
 @pytest.fixture
