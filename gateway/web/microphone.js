@@ -1,7 +1,6 @@
 // The record button: asks for the microphone, shows that it hears something, and ends by itself at the limit.
 
 import { clock, element, icon, whileBusy } from "./dom.js";
-import { MicrophoneRefused, Recorder } from "./recorder.js";
 
 /** Loudest sample of the last moments below which nobody is heard, and above which it distorts. */
 const QUIET = 0.05;
@@ -46,11 +45,12 @@ export class Microphone {
     this.#onRefused(null);
     this.#hint.textContent = "Waiting for your permission…";
     try {
+      const { Recorder } = await import("./recorder.js");
       this.#begin(await Recorder.begin());
     } catch (error) {
-      if (!(error instanceof MicrophoneRefused)) throw error;
       this.#hint.textContent = "";
-      this.#onRefused(error.message);
+      const lost = error instanceof TypeError; // the module did not come
+      this.#onRefused(lost ? "The server cannot be reached. Check the connection and press Record again." : error.message);
     }
   }
 

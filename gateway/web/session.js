@@ -2,8 +2,6 @@
 //
 // The token is kept in this object alone, not in web storage, so that nothing else on the origin can read it later.
 
-import { Refused, Supabase } from "./supabase.js";
-
 const FACTS_ROUTE = "/api/page";
 const TOKEN_ROUTE = "/api/dev/token";
 
@@ -12,6 +10,9 @@ const RENEW_BEFORE_SECONDS = 60;
 
 /** The server does not sign this page in. `message` is for people. */
 export class SignInRefused extends Error {}
+
+/** The project where accounts are refused. `message` is for people. */
+export class Refused extends Error {}
 
 export class Session {
   #token = null;
@@ -92,7 +93,10 @@ export class Session {
   /** Where accounts are, null on a server without any. */
   async #project() {
     const { sign_in: way } = await this.facts();
-    if (way.method === "supabase") this.#supabase ??= new Supabase(way);
+    if (way.method === "supabase" && !this.#supabase) {
+      const { Supabase } = await import("./supabase.js");
+      this.#supabase ??= new Supabase(way);
+    }
     return this.#supabase;
   }
 

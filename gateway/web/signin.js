@@ -1,7 +1,7 @@
 // The sign-in view: e-mail and password where the server has a project for that, else an access token.
 
 import { byId, showError, whileBusy } from "./dom.js";
-import { Refused } from "./supabase.js";
+import { Refused } from "./session.js";
 
 const UNREACHABLE = "The sign-in service cannot be reached. Check the connection, then try again.";
 

@@ -3,6 +3,8 @@
 // Only the refresh token is kept in the browser, so that a reload or a second tab is signed in: it opens nothing here
 // by itself, works once, and is ended by signing out. Access tokens stay in memory.
 
+import { Refused } from "./session.js";
+
 const KEPT = "utter.refresh-token";
 
 /** Milliseconds that signing out waits for the project: somebody wants to leave. */
@@ -18,9 +20,6 @@ const WORDS = {
   user_banned: "This account is locked. Ask whoever runs this server.",
   over_request_rate_limit: "Too many tries. Wait a minute, then try again.",
 };
-
-/** The project refused. `message` is for people. */
-export class Refused extends Error {}
 
 /** The project does not answer, which says nothing about the account. A TypeError, as fetch throws without a network. */
 export class Unanswered extends TypeError {}

@@ -174,3 +174,5 @@ def test_a_part_of_the_page_that_cannot_be_loaded_is_loaded_the_next_time(tab: T
     expect(tab.page.locator("#voices-error")).to_contain_text("could not be loaded")
     tab.page.get_by_role("link", name="All voices").click()
     expect(tab.page.locator("#voices-error")).to_be_hidden()
+    tab.page.get_by_role("link", name="Design a voice").click()
+    expect(tab.page.get_by_label("What is the voice like?")).to_be_visible()
