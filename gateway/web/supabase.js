@@ -10,6 +10,9 @@ const KEPT = "utter.refresh-token";
 /** Milliseconds that signing out waits for the project: somebody wants to leave. */
 const FAREWELL_MS = 3000;
 
+/** Milliseconds after which a tab surely sees what another has kept: browsers hand that on without waiting for it. */
+const SETTLE_MS = 500;
+
 /** Tabs share one refresh token, which works once: they take turns. */
 const TURN = "utter.refresh";
 
@@ -45,9 +48,22 @@ export class Supabase {
 
   /** {token, seconds}, the next of a session that goes on. Throws Refused when it is over, and Unanswered. */
   renew() {
-    const renewed = () => this.#grant("refresh_token", { refresh_token: localStorage.getItem(KEPT) });
     // Only pages over https, and of this machine, have locks. Without them two tabs at the same instant may end it.
-    return navigator.locks ? navigator.locks.request(TURN, renewed) : renewed();
+    return navigator.locks ? navigator.locks.request(TURN, () => this.#renew()) : this.#renew();
+  }
+
+  async #renew() {
+    const kept = localStorage.getItem(KEPT);
+    try {
+      return await this.#grant("refresh_token", { refresh_token: kept });
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      await new Promise((resolve) => { setTimeout(resolve, SETTLE_MS); });
+      const newer = localStorage.getItem(KEPT);
+      if (newer && newer !== kept) return this.#grant("refresh_token", { refresh_token: newer });
+      localStorage.removeItem(KEPT);
+      throw error;
+    }
   }
 
   /** End the session here and at the project. Never throws: on this machine it is over in any case. */
@@ -67,7 +83,6 @@ export class Supabase {
     const code = answer.error_code ?? answer.code ?? answer.error;
     if (response.ok || response.status >= 500) throw new Unanswered(`sign-in answered ${response.status}`);
     if (response.status === 429 && kind !== "password") throw new Unanswered("sign-in answered 429");
-    if (kind !== "password") localStorage.removeItem(KEPT);
     throw new Refused(WORDS[code] ?? (response.status === 429 ? WORDS.over_request_rate_limit
       : "You could not be signed in. Ask whoever runs this server to look at its Supabase settings."));
   }

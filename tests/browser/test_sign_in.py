@@ -16,6 +16,17 @@ from tests.support.browser import Tab
 pytestmark = [pytest.mark.browser, pytest.mark.integration]
 
 
+OTHERS_TOKEN_COMES_LATE = """(kept) => {
+  localStorage.setItem("utter.refresh-token", "used-by-another-tab");
+  const ask = globalThis.fetch;
+  globalThis.fetch = async (...request) => {
+    const response = await ask(...request);
+    if (String(request[0]).includes("/token?") && !response.ok) localStorage.setItem("utter.refresh-token", kept);
+    return response;
+  };
+}"""
+"""As where another tab's process has stored the next token, and this one has not heard of it yet."""
+
 REFUSALS: list[tuple[Answer, str]] = [
     ((400, {"code": 400, "error_code": "email_not_confirmed", "msg": "Email not confirmed"}), "not confirmed"),
     ((400, {"error": "invalid_grant", "error_description": "Invalid login"}), "do not belong together"),
@@ -162,3 +173,15 @@ def test_signing_out_ends_the_session_everywhere(modal: Stack, accounts: Account
         assert tab.page.locator("#voices-list li").count() == 0
     assert accounts.signed_out == ["scope=local"]
     assert accounts.refresh_tokens == set()
+
+
+def test_a_tab_that_sees_the_newer_token_late_is_not_signed_out(modal_tab: Tab, accounts: Accounts) -> None:
+    sign_in(modal_tab)
+    expect_voices(modal_tab)
+    kept = modal_tab.state("localStorage.getItem('utter.refresh-token')")
+    assert accounts.refresh_tokens == {kept}
+    modal_tab.page.evaluate(OTHERS_TOKEN_COMES_LATE, kept)
+    modal_tab.page.route("**/api/generations?*", lambda route: route.fulfill(status=401, json={}), times=1)
+    modal_tab.page.get_by_role("link", name="History").click()
+    expect(modal_tab.page.locator("#history-status")).not_to_be_empty()
+    assert len(modal_tab.asked("POST", "/auth/v1/token")) == 3
