@@ -100,6 +100,11 @@ export class ClonePanel {
     this.#forget();
   }
 
+  /** Nobody is recorded by a page that they do not see. */
+  hide() {
+    this.#microphone.stop();
+  }
+
   #listen() {
     this.#file.addEventListener("change", () => this.#open(this.#file.files[0]));
     this.#cancel.addEventListener("click", () => this.#control?.abort());

@@ -17,6 +17,7 @@ export function field(id, label, control, hint = "") {
 export function textInput(tag, limit, more = {}) {
   const control = element(tag, { required: true, autocomplete: "off", dir: "auto", ...more });
   control.dataset.limit = String(limit);
+  control.addEventListener("input", () => mark(control, null));
   return control;
 }
 
@@ -35,7 +36,7 @@ export function complete(controls) {
 }
 
 /** Say what is wrong with a control, or take it back. */
-export function mark(control, words) {
+function mark(control, words) {
   control.setAttribute("aria-invalid", String(Boolean(words)));
   showError(document.getElementById(`${control.id}-wrong`), words);
 }

@@ -32,14 +32,14 @@ export class Microphone {
     this.#label("Record");
   }
 
-  /** End a recording without keeping it. */
-  leave() {
-    if (this.#recorder) this.#end();
+  /** End a recording, if there is one, and hand it over. */
+  stop() {
+    if (this.#recorder) this.#onRecording(this.#end());
   }
 
   async #press() {
     if (this.#recorder) {
-      this.#onRecording(this.#end());
+      this.stop();
       return;
     }
     this.#onRefused(null);
@@ -57,7 +57,7 @@ export class Microphone {
   #begin(recorder) {
     this.#recorder = recorder;
     this.#peak = 0;
-    recorder.onLost = () => this.#onRecording(this.#end());
+    recorder.onLost = () => this.stop();
     recorder.onSound = (peak) => this.#hear(peak);
     this.#label("Stop");
     this.#live.hidden = false;
@@ -69,7 +69,7 @@ export class Microphone {
     this.#peak = Math.max(this.#peak, peak);
     this.#meter.value = peak;
     this.#time.textContent = `${clock(this.#recorder.seconds)} of ${clock(this.#limit)}`;
-    if (this.#recorder.seconds >= this.#limit) this.#onRecording(this.#end());
+    if (this.#recorder.seconds >= this.#limit) this.stop();
   }
 
   #say() {

@@ -18,6 +18,7 @@ export class VoicesView {
   #deleted = new Set(); // ids that can be had back until the page is left
   #warnings = new Map(); // what is to be known of a voice, by its id
   #panels = {};
+  #panel = null; // the one that is open
   #list = byId("voices-list");
   #status = byId("voices-status");
   #error = byId("voices-error");
@@ -34,6 +35,7 @@ export class VoicesView {
 
   /** The list, or with `?new=` a way to make a voice. */
   async show(query) {
+    this.hide();
     const making = Object.hasOwn(PANELS, query.get("new")) ? query.get("new") : null;
     byId("voices-title").textContent = TITLES[making] ?? "Voices";
     byId("voices-make").hidden = Boolean(making);
@@ -41,6 +43,11 @@ export class VoicesView {
     byId("voices-browse").hidden = Boolean(making);
     for (const panel of byId("voices-panel").children) panel.hidden = true;
     await (making ? this.#open(making) : this.#load());
+  }
+
+  hide() {
+    this.#panel?.hide?.();
+    this.#panel = null;
   }
 
   async #open(name) {
@@ -53,6 +60,7 @@ export class VoicesView {
       panel.show();
       // Whoever has gone on meanwhile shall not be brought back.
       root.hidden = byId("voices-title").textContent !== TITLES[name];
+      if (!root.hidden) this.#panel = panel;
     } catch {
       delete this.#panels[name];
       byId("voices-browse").hidden = false;

@@ -187,6 +187,18 @@ def test_the_microphone_becomes_a_voice(stack: Stack, tab: Tab, recording: Path)
     assert tab.complaints == []
 
 
+def test_leaving_ends_a_recording_and_keeps_it(tab: Tab) -> None:
+    tab.page.context.grant_permissions(["microphone"])
+    open_panel(tab)
+    tab.page.get_by_role("button", name="Record").click()
+    expect(tab.page.get_by_role("timer")).to_contain_text("0:01 of 1:00")
+    tab.page.get_by_role("link", name="Generate").click()
+    expect(tab.page.get_by_label("Text to speak")).to_be_visible()
+    tab.page.go_back()
+    expect(tab.page.get_by_role("button", name="Record again")).to_be_visible()
+    expect(tab.page.locator(".verdicts")).to_contain_text("Too short")
+
+
 def test_a_refused_microphone_leaves_two_ways_on(tab: Tab, recording: Path) -> None:
     open_panel(tab)
     tab.page.get_by_role("button", name="Record").click()
