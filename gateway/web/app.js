@@ -27,7 +27,7 @@ async function start() {
     const catalog = await api.languages();
     const { user } = await api.me();
     if (!user) throw new Error("The access token was refused or has expired.");
-    views ??= makeViews(catalog);
+    views ??= makeViews(catalog, user.id);
     showAccount(user);
     await open(new URL(location.href), { focus: false });
   } catch (error) {
@@ -35,8 +35,8 @@ async function start() {
   }
 }
 
-function makeViews(catalog) {
-  const parts = { api, player, catalog };
+function makeViews(catalog, user) {
+  const parts = { api, player, catalog, user };
   return {
     generate: new GenerateView(parts),
     voices: new VoicesView(parts),

@@ -227,17 +227,33 @@ def test_the_servers_refusal_is_shown_in_its_words(tab: Tab) -> None:
     expect(tab.page.get_by_role("region", name="Player")).to_be_hidden()
 
 
-def test_a_speech_that_fails_half_way_says_so_and_is_not_repeated(
+def test_a_speech_that_fails_half_way_is_made_again_once_and_says_that_this_is_charged(
     stack: Stack, tab: Tab, emulator_faults: httpx.Client
 ) -> None:
     order = {"voice": "*", "faults": ["cut"], "times": 1}
     emulator_faults.put("/_emulator/faults", json=order).raise_for_status()
     tab.open()
     generate(tab, LONG[:600])
-    expect(tab.page.locator("#generate-error")).to_be_visible(timeout=20_000)
-    assert newest_generation(stack)["status"] == "failed"
-    assert len(tab.asked("POST", STREAM)) == 1
+    expect(tab.page.locator("#generate-status")).to_contain_text("charged again")
+    failed = newest_generation(stack)
+    expect(tab.page.locator("#generate-status")).to_contain_text("Done")
+    made = newest_generation(stack)
+    [first], [second] = tab.asked("POST", STREAM), tab.asked("POST", "/api/generate")
+    assert first.headers["idempotency-key"] != second.headers["idempotency-key"]
+    assert made["id"] != failed["id"]
+    tab.until(f"{HEARD} > 0.2")
     expect(tab.page.get_by_role("button", name="Generate")).to_be_enabled()
+
+
+def test_what_was_stopped_elsewhere_is_not_made_again(stack: Stack, tab: Tab) -> None:
+    tab.open()
+    generate(tab, LONG)
+    tab.until(f"{HEARD} > 0.3")
+    running = newest_generation(stack)
+    httpx.post(f"{stack.base_url}/api/tasks/{running['task_id']}/cancel", headers=stack.headers).raise_for_status()
+    expect(tab.page.locator("#generate-error")).to_contain_text("Cancelled")
+    expect(tab.page.get_by_role("button", name="Generate")).to_be_enabled()
+    assert tab.asked("POST", "/api/generate") == []
 
 
 def test_stop_while_the_buffer_is_busy_stops_all_the_same(stack: Stack, tab: Tab) -> None:
