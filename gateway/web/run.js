@@ -17,6 +17,9 @@ export class GenerationFailed extends Error {
   }
 }
 
+const RECORDING = "Making the recording. It plays when it is ready.";
+const REPEATED = "The live speech failed. It is made again as a recording, which is charged again.";
+
 /** Milliseconds since 1970 that a reload does not begin anew, as performance.now() does. */
 export const now = () => performance.timeOrigin + performance.now();
 
@@ -51,7 +54,7 @@ export class Run {
 
   /** Resolves when the recording is stored. Throws GenerationFailed, what the requests throw, or the reason of a stop. */
   async go() {
-    if (!this.state.streams) return this.#record("Making the recording. It plays when it is ready.");
+    if (!this.state.streams) return this.#record(this.state.again ? REPEATED : RECORDING);
     try {
       return await this.#live();
     } catch (error) {
@@ -162,9 +165,9 @@ export class Run {
 
   #repeat() {
     this.#player.end(this.item);
-    Object.assign(this.state, { streams: false, key: newKey(), taskId: null, generationId: null, position: 0 });
+    Object.assign(this.state, { streams: false, key: newKey(), taskId: null, generationId: null, position: 0, again: true });
     this.#show.known();
-    return this.#record("The live speech failed. It is made again as a recording, which is charged again.");
+    return this.#record(REPEATED);
   }
 
   /** Whether the server does not stream now although it did when this page asked what it can do. */
@@ -210,7 +213,8 @@ export class Run {
 
   #store() {
     this.#player.update(this.item, { live: false, download: () => this.#download() });
-    this.#say("Done. The recording is in your history.");
+    const twice = this.state.again ? ", at the second attempt, which is charged again" : "";
+    this.#say(`Done${twice}. The recording is in your history.`);
   }
 
   #download() {

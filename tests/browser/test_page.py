@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Request, expect
 
 from bench.stack import Stack
 from tests.support.browser import Tab
@@ -75,6 +75,20 @@ def newest_generation(stack: Stack) -> dict[str, object]:
     answer = httpx.get(f"{stack.base_url}/api/generations?per_page=1", headers=stack.headers).raise_for_status()
     newest: dict[str, object] = answer.json()["generations"][0]
     return newest
+
+
+def states_of_newest(stack: Stack, count: int) -> list[tuple[str, str]]:
+    """Id and status of so many generations, newest first."""
+    path = f"{stack.base_url}/api/generations?per_page={count}"
+    found = httpx.get(path, headers=stack.headers).raise_for_status().json()["generations"]
+    return [(row["id"], row["status"]) for row in found]
+
+
+def headers_of(request: Request) -> dict[str, str]:
+    """Of the answer."""
+    answer = request.response()
+    assert answer is not None
+    return answer.headers
 
 
 def stored_audio(stack: Stack, generation_id: object) -> bytes:
@@ -235,12 +249,13 @@ def test_a_speech_that_fails_half_way_is_made_again_once_and_says_that_this_is_c
     tab.open()
     generate(tab, LONG[:600])
     expect(tab.page.locator("#generate-status")).to_contain_text("charged again")
-    failed = newest_generation(stack)
     expect(tab.page.locator("#generate-status")).to_contain_text("Done")
-    made = newest_generation(stack)
+    expect(tab.page.locator("#generate-status")).to_contain_text("charged again")
     [first], [second] = tab.asked("POST", STREAM), tab.asked("POST", "/api/generate")
     assert first.headers["idempotency-key"] != second.headers["idempotency-key"]
-    assert made["id"] != failed["id"]
+    failed, made = states_of_newest(stack, 2)[::-1]
+    assert (failed[1], made[1]) == ("failed", "completed")
+    assert failed[0] == headers_of(first)["x-utter-generation-id"]
     tab.until(f"{HEARD} > 0.2")
     expect(tab.page.get_by_role("button", name="Generate")).to_be_enabled()
 
