@@ -133,8 +133,8 @@ export class HistoryView {
         element("p", { class: "row-text clamp", dir: "auto" }, text),
         element("p", { class: "quiet" }, `${facts.filter(Boolean).join(" · ")} · `, timestamp(generation.created_at)),
         generation.error_message ? element("p", { class: "reason" }, generation.error_message) : null),
-      element("span", { class: `chip ${status}` }, STATUS_WORDS[status] ?? status),
       element("div", { class: "row-actions" },
+        element("span", { class: `chip ${status}` }, STATUS_WORDS[status] ?? status),
         ready ? this.#button("download", "Download", generation, () => this.#download(generation)) : null,
         this.#button("again", "Generate again", generation, () => this.#again(generation)),
         this.#button("remove", "Delete", generation, () => this.#remove(generation))));
