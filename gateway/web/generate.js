@@ -125,8 +125,9 @@ export class GenerateView {
     this.#run = this.#last = run;
     this.#keep();
     showError(this.#error, null);
-    this.#clearMeters();
+    this.#clearMeters(state.streams);
     this.#showBusy();
+    byId("generate-status").scrollIntoView({ block: "nearest" });
     try {
       await run.go();
     } catch (error) {
@@ -199,8 +200,9 @@ export class GenerateView {
     byId("progress-words").textContent = estimate ? `${clock(seconds)}, usually about ${clock(estimate)}` : clock(seconds);
   }
 
-  #clearMeters() {
+  #clearMeters(streams) {
     byId("meters").hidden = false;
+    byId("meter-received").parentElement.hidden = !streams;
     for (const name of ["first", "received", "total"]) byId(`meter-${name}`).textContent = "–";
   }
 

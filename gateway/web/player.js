@@ -115,6 +115,8 @@ export class Player {
   startUrl(url, item, { at = 0, paused = false } = {}) {
     this.#begin(item);
     this.#audio.src = url;
+    this.#envelope = new Envelope(() => this.#draw());
+    this.#envelope.outline(url, this.#replaced.signal);
     if (at > 0) this.#once("loadedmetadata", () => this.#moveTo(at));
     if (!paused) this.#play();
     return { firstSound: this.#nextSound() };
@@ -165,6 +167,7 @@ export class Player {
   }
 
   #close() {
+    this.#replaced.abort();
     this.#feed?.abandon();
     this.#feed = null;
     this.#audio.removeAttribute("src");

@@ -17,7 +17,7 @@ from tests.support.stack import LIMITS, SPEED
 
 pytestmark = [pytest.mark.browser, pytest.mark.integration]
 
-TEXT = LONG[:100]
+TEXT = LONG[:50]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_it_waits_with_progress_and_plays_what_is_stored(modal_stack: Stack, mod
 def test_a_reload_goes_on_waiting_for_the_same_recording(modal_stack: Stack, modal_tab: Tab) -> None:
     tab = modal_tab
     tab.open()
-    generate(tab, TEXT)
+    generate(tab, LONG[:400])
     expect(tab.page.get_by_role("progressbar")).to_be_visible()
     running = newest_generation(modal_stack)["id"]
     reload(tab)
@@ -76,7 +76,7 @@ def test_stop_ends_the_job(modal_stack: Stack, modal_tab: Tab) -> None:
 def test_the_history_follows_a_job_by_its_events(modal_stack: Stack, modal_tab: Tab) -> None:
     tab = modal_tab
     tab.open()
-    generate(tab, TEXT)
+    generate(tab, LONG[:400])
     expect(tab.page.get_by_role("progressbar")).to_be_visible()
     running = newest_generation(modal_stack)
     tab.page.get_by_role("link", name="History").click()

@@ -48,7 +48,7 @@ def test_a_cut_connection_is_not_heard(stack: Stack, cable: Cable, cabled_tab: T
     tab = cabled_tab
     listen(tab)
     tab.open()
-    generate(tab, LONG[:200])
+    generate(tab, LONG[:130])
     tab.until(f"{HEARD} > 0.1")
     cable.cut()
     hear_to_the_end(tab)
