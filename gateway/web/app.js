@@ -1,19 +1,24 @@
 // Start of the page: sign in, learn what the server can do, then show the view that the address names.
 
-import { Api } from "./api.js";
+import { Api, Unreachable } from "./api.js";
 import { byId, showError } from "./dom.js";
 import { GenerateView } from "./generate.js";
-import { HistoryView } from "./history.js";
 import { Player } from "./player.js";
 import { Session, SignInRefused } from "./session.js";
-import { VoicesView } from "./voices.js";
 
 const HOME = "generate";
 const TITLES = { generate: "Generate", voices: "Voices", history: "History" };
 
+/** What is not needed to generate is fetched when it is first opened. */
+const LATER = {
+  voices: async () => (await import("./voices.js")).VoicesView,
+  history: async () => (await import("./history.js")).HistoryView,
+};
+
 const session = new Session(showSignIn);
 const api = new Api(session);
 const player = new Player();
+let parts = null; // that every view is made of
 let views = null;
 let current = null;
 let address = null; // path and query that are shown
@@ -27,7 +32,8 @@ async function start() {
     const catalog = await api.languages();
     const { user } = await api.me();
     if (!user) throw new Error("The access token was refused or has expired.");
-    views ??= makeViews(catalog, user.id);
+    parts ??= { api, player, catalog, user: user.id };
+    views ??= { generate: new GenerateView(parts) };
     showAccount(user);
     await open(new URL(location.href), { focus: false });
   } catch (error) {
@@ -35,18 +41,9 @@ async function start() {
   }
 }
 
-function makeViews(catalog, user) {
-  const parts = { api, player, catalog, user };
-  return {
-    generate: new GenerateView(parts),
-    voices: new VoicesView(parts),
-    history: new HistoryView(parts),
-  };
-}
-
 /** Show the view of `url`. `focus` moves to its heading, as after the load of a page of its own. */
 async function open(url, { focus }) {
-  const name = url.pathname.slice(1) in views ? url.pathname.slice(1) : HOME;
+  const name = url.pathname.slice(1) in TITLES ? url.pathname.slice(1) : HOME;
   views[current]?.hide?.();
   current = name;
   address = url.pathname + url.search;
@@ -60,7 +57,13 @@ async function open(url, { focus }) {
     byId(`${name}-title`).focus({ preventScroll: true });
     scrollTo(0, 0);
   }
-  await views[name].show(url.searchParams);
+  try {
+    views[name] ??= new (await LATER[name]())(parts);
+  } catch (error) {
+    showError(byId(`${name}-error`), new Unreachable(error).message);
+    return;
+  }
+  if (current === name) await views[name].show(url.searchParams);
 }
 
 function showOnly(id) {

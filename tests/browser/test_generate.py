@@ -237,9 +237,22 @@ def test_without_events_the_task_is_asked_for(tab: Tab, broken: Callable[[Route]
     assert [request for request in tab.requested if "/api/tasks/" in request.url and "events" not in request.url]
 
 
-def test_what_the_page_weighs(tab: Tab) -> None:
+@pytest.mark.parametrize("path", ["/generate", "/voices", "/history"])
+def test_what_the_page_weighs(tab: Tab, path: str) -> None:
     """All that opening it loads, uncompressed and without audio."""
-    tab.open()
+    tab.open(path)
+    tab.page.wait_for_load_state("networkidle")
     loaded = {request.url for request in tab.requested if "/api/" not in request.url}
     assert len(loaded) > 10
     assert sum(len(httpx.get(url).content) for url in loaded) < 120_000
+
+
+def test_a_view_that_cannot_be_fetched_says_so_and_comes_with_the_next_press(tab: Tab) -> None:
+    tab.open()
+    tab.page.route("**/web/history.js", lambda route: route.abort("internetdisconnected"), times=1)
+    tab.page.get_by_role("link", name="History").click()
+    expect(tab.page.locator("#history-error")).to_contain_text("Check the connection")
+    tab.page.get_by_role("link", name="Generate").click()
+    tab.page.get_by_role("link", name="History").click()
+    expect(tab.page.locator("#history-status")).not_to_be_empty()
+    expect(tab.page.locator("#history-error")).to_be_hidden()
