@@ -13,6 +13,7 @@ export class GenerateView {
   #catalog;
   #picker;
   #run = null;
+  #reloaded = false; // with the form as it was
   #last = null; // the run before, or the same once it has ended
   #text = byId("text");
   #language = byId("language");
@@ -37,12 +38,16 @@ export class GenerateView {
     this.#text.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.#start();
     });
-    addEventListener("pagehide", () => this.#keep());
     this.#restore();
+    this.#keep();
+    // Whoever signs out has cleared what was remembered, and nothing is to be remembered of them again.
+    addEventListener("pagehide", () => remembered("form") && this.#keep());
   }
 
   /** Open the page, filled with what the address names (`voice`, `text`, `language`). */
   async show(query) {
+    if (this.#reloaded) query = new URLSearchParams(); // what was typed since is worth more
+    this.#reloaded = false;
     if (query.has("text")) {
       this.#text.value = query.get("text");
       this.#count();
@@ -212,7 +217,7 @@ export class GenerateView {
     remember("form", {
       user: this.#user,
       text: this.#text.value,
-      voice: this.#picker.chosen?.id,
+      voice: this.#picker.chosen?.id ?? remembered("form")?.voice,
       language: this.#language.value,
     });
     const run = this.#run ?? this.#last;
@@ -226,6 +231,7 @@ export class GenerateView {
     if (form?.user === this.#user) {
       this.#text.value = form.text;
       this.#chooseLanguage(form.language);
+      this.#reloaded = performance.getEntriesByType("navigation")[0]?.type === "reload";
     }
     this.#count();
     if (run?.user === this.#user) this.#through(run);

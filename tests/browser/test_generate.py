@@ -49,13 +49,15 @@ def with_capabilities(tab: Tab, **changes: object) -> None:
 
 def test_a_reload_joins_what_is_being_made_and_plays_on_where_it_was(stack: Stack, tab: Tab) -> None:
     tab.page.add_init_script(KEEP_APPENDED)
-    tab.open()
+    tab.open(f"/generate?text=Something%20else.&voice={stack.voices()[1]['id']}")
+    expect(tab.page.get_by_role("radio", checked=True)).to_have_attribute("value", stack.voices()[1]["id"])
     generate(tab, LONG[:250])
     tab.until(f"{HEARD} > 1")
     reload(tab)
     tab.until(f"{HEARD} > 1.2 && !document.getElementById('audio').paused")
     made = newest_generation(stack)
     expect(tab.page.get_by_label("Text to speak")).to_have_value(LONG[:250])
+    expect(tab.page.get_by_role("radio", checked=True)).to_have_attribute("value", stack.voices()[1]["id"])
     expect(tab.page.locator(STATUS)).to_contain_text("Done")
     assert len(tab.asked("POST", STREAM)) == 1
     assert appended(tab) == stored_audio(stack, made["id"])
@@ -67,6 +69,14 @@ def test_a_reload_joins_what_is_being_made_and_plays_on_where_it_was(stack: Stac
     assert tab.state("document.getElementById('audio').paused")
     assert newest_generation(stack)["id"] == made["id"]
     assert tab.complaints == []
+
+
+def test_nothing_is_remembered_of_somebody_who_signed_out(tab: Tab) -> None:
+    tab.open()
+    tab.page.get_by_label("Text to speak").fill("A secret.")
+    tab.page.evaluate("sessionStorage.clear()")
+    reload(tab)
+    expect(tab.page.get_by_label("Text to speak")).to_have_value("")
 
 
 def test_a_reload_before_the_answer_asks_for_the_same_again(stack: Stack, cable: Cable, cabled_tab: Tab) -> None:
