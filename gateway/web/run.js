@@ -131,12 +131,23 @@ export class Run {
     await this.#completion(() => this.#meterReceived());
     this.#meterReceived();
     this.#meterTotal();
-    if (this.#incomplete && this.#player.holds(this.item)) {
-      this.item.onError = null;
-      const at = Math.max(this.#player.position, this.state.position);
-      this.#player.startUrl(await this.#download(), this.item, { at, paused: this.state.paused });
-    }
+    // What the <audio> element fetches by itself may break later still.
+    this.item.onError = LiveFeed.supported ? null : () => this.#playStored();
+    if (this.#incomplete) await this.#playStored();
     this.#store();
+  }
+
+  /** Play on from the store, where it is heard still. */
+  async #playStored() {
+    this.item.onError = null;
+    const at = Math.max(this.#player.position, this.state.position);
+    const { paused } = this.state;
+    try {
+      const address = await this.#download();
+      if (this.#player.holds(this.item)) this.#player.startUrl(address, this.item, { at, paused });
+    } catch (error) {
+      this.#player.onError(error.message);
+    }
   }
 
   /** The way without live streaming: wait for the whole recording, then play it. */
@@ -157,7 +168,7 @@ export class Run {
       clearInterval(tick);
       this.#show.progress(null);
     }
-    this.item.live = false;
+    Object.assign(this.item, { live: false, onError: null });
     this.#meterFirst(this.#player.startUrl(await this.#download(), this.item, this.#where()));
     this.#meterTotal();
     return this.#store();

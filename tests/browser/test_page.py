@@ -220,6 +220,18 @@ def test_without_media_source_the_signed_stream_plays_while_it_is_made(stack: St
     assert tab.complaints_beside_the_cut() == []
 
 
+def test_without_media_source_a_broken_stream_is_played_on_from_the_store(stack: Stack, tab: Tab) -> None:
+    tab.page.add_init_script(WITHOUT_MEDIA_SOURCE)
+    tab.open()
+    tab.page.route("**/stream?token=*", lambda route: route.abort("connectionreset"))
+    generate(tab, SHORT)
+    expect(tab.page.locator("#generate-status")).to_contain_text("Done")
+    tab.until(f"{HEARD} > 0.2")
+    made = newest_generation(stack)
+    assert f"{made['id']}.mp3" in tab.state("document.getElementById('audio').src")
+    assert tab.asked("POST", "/api/generate") == []
+
+
 def test_a_text_over_the_limit_is_refused_before_it_is_sent(tab: Tab) -> None:
     tab.open()
     generate(tab, "a" * 2003)
