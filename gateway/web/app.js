@@ -1,7 +1,7 @@
 // Start of the page: sign in, learn what the server can do, then show the view that the address names.
 
 import { Api, Unreachable } from "./api.js";
-import { byId, showError } from "./dom.js";
+import { byId, remembered, showError } from "./dom.js";
 import { Player } from "./player.js";
 import { Session, SignInRefused } from "./session.js";
 
@@ -41,6 +41,7 @@ async function start() {
     }
     parts ??= { api, player, catalog, facts, user: user.id };
     showAccount(user);
+    if (remembered("run")) load("generate"); // what was being spoken goes on, whatever is looked at
     await open(new URL(location.href), { focus: false });
   } catch (error) {
     if (!(error instanceof SignInRefused)) showSignIn(error instanceof TypeError ? new Unreachable(error) : error);

@@ -1,25 +1,28 @@
 // Designing: a description and a text to hear it by. Each try is made, paid for and kept here until one is saved.
 
-import { ApiError } from "./api.js";
-import { element, icon, showError, whileBusy } from "./dom.js";
+import { element, icon, remember, remembered, showError, whileBusy } from "./dom.js";
+import { states } from "./events.js";
 import { complete, field, languageSelect, textInput } from "./forms.js";
-import { completion, GenerationFailed } from "./speech.js";
 import { dollars, providerName } from "./voice.js";
 
 /** Limits of the server, in UTF-16 units. */
 const DESIGN_UNITS = 500;
 const NAME_UNITS = 100;
 
-/** Where tries are kept when the page is loaded again: they are paid for. Only in this tab, and the newest of them. */
-const KEPT = "utter.designs";
+/** As many tries are kept when the page is loaded again: they are paid for. Only in this tab, and the newest of them. */
 const TRIES_LIMIT = 8;
+
+/** A try came to nothing. `message` is for people. */
+class NotMade extends Error {}
+
+const WORKING = "Designing the voice. This takes some ten seconds.";
 
 export class DesignPanel {
   #api;
   #player;
   #price;
   #sendsAudio;
-  #tries = JSON.parse(sessionStorage.getItem(KEPT) ?? "[]"); // newest first: {task, number, instruct, text, language, made}
+  #tries = remembered("designs") ?? []; // newest first: {task, number, instruct, text, language, made}
   #rows = new Map(); // the row of each, by its task
   #description = textInput("textarea", DESIGN_UNITS, {
     rows: 4, placeholder: "A warm, unhurried narrator with a low voice, for long evenings",
@@ -71,7 +74,7 @@ export class DesignPanel {
     const order = {
       instruct: this.#description.value.trim(), text: this.#text.value.trim(), language: this.#language.value,
     };
-    this.#status.textContent = "Designing the voice. This takes some ten seconds.";
+    this.#status.textContent = WORKING;
     try {
       const { task_id: task } = await this.#api.startDesign(order);
       const one = { task, number: (this.#tries[0]?.number ?? 0) + 1, ...order, made: false };
@@ -89,18 +92,28 @@ export class DesignPanel {
     const row = this.#rows.get(one.task);
     this.#keep();
     try {
-      await completion(this.#api, one.task, { signal: new AbortController().signal });
+      await this.#made(one);
       one.made = true;
       this.#keep();
       this.#offer(one, row);
       this.#status.textContent = `Try ${one.number} can be heard. Save it, or change the description and try again.`;
       await this.#play(one);
     } catch (error) {
-      // Without an answer it is still being made: it is looked for again when the page is loaded.
-      if (error instanceof GenerationFailed || error instanceof ApiError) this.#drop(one);
+      if (error instanceof NotMade || error.status === 404) this.#drop(one);
       this.#status.textContent = "";
       showError(this.#error, error.message);
     }
+  }
+
+  /** Resolves when a try is made. Throws NotMade with the reason when it is not. */
+  async #made({ task }) {
+    await this.#api.task(task).catch(() => {}); // Modal begins with the first look
+    const onTrouble = (trouble) => {
+      this.#status.textContent = trouble ? "Nobody answers. Your try goes on, and is looked for…" : WORKING;
+    };
+    let last;
+    for await (last of states(this.#api, task, { signal: new AbortController().signal, onTrouble }));
+    if (last.status !== "completed") throw new NotMade(last.error ?? "This voice was not made.");
   }
 
   #append(one) {
@@ -169,6 +182,6 @@ export class DesignPanel {
   }
 
   #keep() {
-    sessionStorage.setItem(KEPT, JSON.stringify(this.#tries));
+    remember("designs", this.#tries);
   }
 }

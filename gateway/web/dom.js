@@ -8,6 +8,7 @@ const ICON_PATHS = {
   download: "M12 4v10m0 0 4.2-4.2M12 14l-4.2-4.2M5 19h14",
   record: "M12 5a7 7 0 1 0 0 14a7 7 0 0 0 0-14z",
   stop: "M6.5 6.5h11v11h-11z",
+  again: "M19 12a7 7 0 1 1-2.2-5.1L19 9M19 4v5h-5",
   remove: "M5 7h14M10 7V5h4v2m-7.5 0 .9 12h9.2l.9-12M10.5 11v5m3-5v5",
 };
 
@@ -73,6 +74,31 @@ export function confirmed({ title, text, action, refusal = "Keep it" }) {
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
   });
+}
+
+/** Have the browser keep what is at `url`, as `name` with the extension that the address has. */
+export function download(url, name) {
+  const [extension = ""] = new URL(url, location.href).pathname.match(/\.\w+$/) ?? [];
+  element("a", { href: url, download: name + extension }).click();
+}
+
+/** Something remembered in this tab, also across a reload; null when there is nothing, or nothing may be kept. */
+export function remembered(name) {
+  try {
+    return JSON.parse(sessionStorage.getItem(`utter.${name}`));
+  } catch {
+    return null;
+  }
+}
+
+/** Remember `value` in this tab; null forgets. */
+export function remember(name, value) {
+  try {
+    if (value === null) sessionStorage.removeItem(`utter.${name}`);
+    else sessionStorage.setItem(`utter.${name}`, JSON.stringify(value));
+  } catch {
+    // Storage is off or full: a reload begins afresh, and nothing else is lost.
+  }
 }
 
 /** Seconds as m:ss. */
