@@ -19,8 +19,7 @@ from typing import Protocol, TypeVar
 
 import anyio
 import structlog
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from gateway import http1
 from gateway.acceptor import Acceptor
@@ -28,6 +27,7 @@ from gateway.connection import InviteBody
 from gateway.middleware.cors import cors_origin
 from gateway.open_connections import connections_that_fit
 from gateway.request_head import MAX_REQUEST_HEAD_BYTES
+from gateway.request_tracker import RequestTracker
 from gateway.settings import Settings
 from gateway.shutdown import Shutdown, stop_on_signals
 from gateway.task_groups import open_task_group, unwrapped
@@ -162,46 +162,6 @@ def _allow_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-class RequestTracker:
-    """Counts the requests that run. While draining, every answer asks its client to come back on a new connection."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self._running = 0
-        self._became_idle = anyio.Event()
-        self.draining = False
-
-    @property
-    def running(self) -> int:
-        """Requests whose answer has not ended."""
-        return self._running
-
-    async def wait_idle(self) -> None:
-        """Return when no request runs."""
-        while self._running:
-            await self._became_idle.wait()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def send_and_part(message: Message) -> None:
-            if self.draining and message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["Connection"] = "close"
-            await send(message)
-
-        if not self._running:
-            self._became_idle = anyio.Event()
-        self._running += 1
-        try:
-            await self._app(scope, receive, send_and_part)
-        finally:
-            self._running -= 1
-            if not self._running:
-                self._became_idle.set()
-
-
 def listen_as_set(settings: Settings) -> socket.socket:
     """The listening socket of these settings. Raises CannotListen."""
     return listen(settings.bind_host, settings.bind_port, stall_seconds=_longest_stall(settings))
@@ -275,7 +235,7 @@ async def _hand_over(requests: RequestTracker, acceptor: Acceptor, stop: Shutdow
     New work is still taken: who has a connection open cannot know that this is not the place for it any more.
     """
     acceptor.stop_accepting()
-    requests.draining = True
+    requests.start_draining()
     _log.info("server.handing_over", requests=requests.running, limit_seconds=seconds)
     with anyio.move_on_after(seconds):
         async with anyio.create_task_group() as tasks:
@@ -292,7 +252,7 @@ async def _hand_over(requests: RequestTracker, acceptor: Acceptor, stop: Shutdow
 async def _drain(requests: RequestTracker, work: Drainable, stop: Shutdown, seconds: float) -> None:
     """Return when everything is done, the time is over, or nobody wants to wait any more."""
     work.start_draining()
-    requests.draining = True
+    requests.start_draining()
     _log.info("server.draining", requests=requests.running, limit_seconds=seconds)
     done = False
     with anyio.move_on_after(seconds):

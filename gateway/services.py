@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.audio_memory import AudioMemory
 from gateway.auth import Authenticator, open_authenticator
@@ -21,6 +21,7 @@ from gateway.spooling import AudioSpool, open_audio_spool
 from gateway.studio import Recordings, Studio, open_studio
 from gateway.supervisor import Room, Supervisor
 from gateway.sweeper import NEVER_LATER, Chore, sweeping
+from gateway.task_news import TaskNews
 from gateway.tidying import TIDY_SECONDS, Tidying
 from gateway.vitals import Vitals
 from storage.database import STATEMENT_CACHE, Database
@@ -42,6 +43,7 @@ class Services:
     relay: Relay
     spool: AudioSpool
     not_ready_reason: Callable[[], str | None]
+    task_news: TaskNews = field(default_factory=TaskNews)
     provider_trouble: Callable[[], str | None] = lambda: None
     """Why new speech is likely to fail although requests are taken, None when nothing is known to be wrong."""
 
@@ -93,7 +95,11 @@ async def open_services(
             Chore("spool.land", spool.land),
         ]
         pick_up = PickUp(settings, database, objects, keeper, supervisor)
-        others = [Chore("leases.pick_up", pick_up.look, longest_pause=NEVER_LATER)]
+        task_news = TaskNews(settings.database_listen_url)
+        others = [
+            Chore("leases.pick_up", pick_up.look, longest_pause=NEVER_LATER),
+            Chore("task_news.hear", task_news.hear),
+        ]
         rare = [Chore("tidying", Tidying(database).tidy)]
         async with (
             sweeping(chores, settings.sweep_seconds),
@@ -113,6 +119,7 @@ async def open_services(
                 relay=relay,
                 spool=spool,
                 not_ready_reason=not_ready_reason,
+                task_news=task_news,
                 provider_trouble=lambda: provider.trouble,
             )
 

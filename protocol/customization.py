@@ -34,6 +34,18 @@ PAGE_SIZE: Final = 100
 MAX_PAGE_INDEX: Final = 200
 """Last page the vendor serves (protocol reference 3.3); 1000 voices per account need 10 pages of PAGE_SIZE."""
 
+MIN_SAMPLE_RATE: Final = 24_000
+"""Hz, the least that the vendor clones from (protocol reference 3.1)."""
+
+MIN_RECORDING_SECONDS: Final = 3.0
+"""Of continuous, clear speech (protocol reference 3.1)."""
+
+MAX_RECORDING_SECONDS: Final = 60.0
+"""Longest recording (protocol reference 3.1)."""
+
+ADVISED_RECORDING_SECONDS: Final = (10.0, 20.0)
+"""What the vendor advises, from and to (protocol reference 3.1)."""
+
 MEDIA_TYPES: Final[Mapping[str, str]] = {
     "audio/wav": "audio/wav",
     "audio/wave": "audio/wav",

@@ -152,7 +152,7 @@ class GenerateAccepted(Struct, frozen=True):
 
 
 class Generation(Struct, frozen=True):
-    """A generation in the history. `audio_path` is there whether the audio is or not."""
+    """A generation in the history. `audio_path` is there whether the audio is or not, `task_id` while it is made."""
 
     id: UUID
     voice_id: UUID | None
@@ -165,10 +165,11 @@ class Generation(Struct, frozen=True):
     generation_time_seconds: float | None
     error_message: str | None
     created_at: Timestamp
+    task_id: UUID | UnsetType = UNSET
 
     @classmethod
-    def of(cls, row: GenerationRow) -> Generation:
-        """The generation of a database row."""
+    def of(cls, row: GenerationRow, task_id: UUID | UnsetType = UNSET) -> Generation:
+        """The generation of a database row, and the task that makes it."""
         return cls(
             id=row.id,
             voice_id=row.voice_id,
@@ -181,6 +182,7 @@ class Generation(Struct, frozen=True):
             generation_time_seconds=row.generation_time_seconds,
             error_message=row.error_message,
             created_at=timestamp(row.created_at),
+            task_id=task_id,
         )
 
 

@@ -14,8 +14,10 @@ KEEPALIVE_SECONDS = 30.0
 """Between two questions whether the connection is still there: nothing else would tell that the other end is gone."""
 
 
-async def listen(url: str, channel: str, heard: Callable[[str], None]) -> None:
-    """Call `heard` with each payload sent to `channel`, for ever.
+async def listen(
+    url: str, channel: str, heard: Callable[[str], None], *, begun: Callable[[], None] = lambda: None
+) -> None:
+    """Call `heard` with each payload sent to `channel`, for ever; `begun` first, from when on nothing is missed.
 
     `url` must be a direct connection: a transaction pooler passes no notifications on. What was sent while nobody
     listened is lost. Raises `DatabaseUnavailable` when the connection cannot be made, or is lost.
@@ -33,6 +35,7 @@ async def listen(url: str, channel: str, heard: Callable[[str], None]) -> None:
     try:
         with translated():
             await connection.add_listener(channel, pass_on)
+        begun()
         while not lost.is_set():
             with anyio.move_on_after(KEEPALIVE_SECONDS):
                 await lost.wait()

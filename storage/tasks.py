@@ -10,6 +10,7 @@ from storage.database import Transaction
 
 _GET: Query[TaskRow] = load("tasks.get", TaskRow)
 _FIND: Query[TaskRow] = load("tasks.find", TaskRow)
+_RUNNING: Query[TaskRow] = load("tasks.running", TaskRow)
 _INSERT: Query[UUID] = load("tasks.insert", UUID)
 _DELETE: Query[TaskRow] = load("tasks.delete", TaskRow)
 _HAS_ACTIVE_GENERATE: Query[bool] = load("tasks.has_active_generate", bool)
@@ -25,6 +26,11 @@ async def get_task(tx: Transaction, owner: UUID, task_id: UUID) -> TaskRow | Non
 async def find_task(tx: Transaction, owner: UUID, generation_id: UUID) -> TaskRow | None:
     """The task that made or makes this generation, the newest if there are several; None when there is none."""
     return await tx.fetch_one(_FIND, owner=owner, generation_id=generation_id)
+
+
+async def running_tasks(tx: Transaction, owner: UUID, *, limit: int) -> list[TaskRow]:
+    """The owner's tasks that have not ended, newest first."""
+    return await tx.fetch(_RUNNING, owner=owner, limit=limit)
 
 
 async def insert_task(tx: Transaction, new: NewTask) -> None:

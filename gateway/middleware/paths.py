@@ -9,7 +9,7 @@ ROUTE_PREFIXES = ("/api", "/functions/v1/api")
 DEV_TOKEN_PATHS = frozenset(f"{prefix}/dev/token" for prefix in ROUTE_PREFIXES)
 """Where the page signs itself in (UTTER_ENV=local). Without CORS headers, so that no foreign page can read it."""
 
-STREAM_PATHS = re.compile(r"(?:/functions/v1)?/api/(?:generate/stream|generations/[^/]+/stream)")
+STREAM_PATHS = re.compile(r"(?:/functions/v1)?/api/(?:generate/stream|generations/[^/]+/stream|tasks/[^/]+/events)")
 """Routes whose answer has no length known beforehand (fullmatch)."""
 
 UPLOAD_PATHS = re.compile(r"(?:/functions/v1)?/api/objects/[^/]+/.+")

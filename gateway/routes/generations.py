@@ -5,19 +5,20 @@ from __future__ import annotations
 from uuid import UUID
 
 import structlog
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.cancellation import end_work
 from gateway.errors import ApiError
 from gateway.responses import JsonResponse, redirect
-from gateway.routes.access import belongs_to, caller, filter_text, paging, path_id, services_of, unknown
+from gateway.routes.access import MAX_PER_PAGE, belongs_to, caller, filter_text, paging, path_id, services_of, unknown
 from gateway.routes.links import object_url
 from gateway.running import ACTIVE
 from gateway.services import Services
 from schema.http import Done, Generation, GenerationList, Regeneration, pagination
 from schema.records import GenerationRow
-from storage import generations, voices
+from storage import generations, tasks, voices
 from storage.objects import GENERATIONS, ObjectStoreUnavailable
 
 ALL = "all"
@@ -40,9 +41,12 @@ async def list_generations(request: Request) -> Response:
             page=page.page,
             per_page=page.per_page,
         )
+        unfinished = any(row.status in ACTIVE for row in found.items)
+        running = await tasks.running_tasks(transaction, user.id, limit=MAX_PER_PAGE) if unfinished else []
+    task_of = {task.generation_id: task.id for task in running}
     return JsonResponse(
         GenerationList(
-            generations=[Generation.of(row) for row in found.items],
+            generations=[Generation.of(row, task_of.get(row.id, UNSET)) for row in found.items],
             pagination=pagination(page.page, page.per_page, found),
         )
     )

@@ -25,12 +25,22 @@ async def get(request: Request) -> Response:
     """The provider on the row decides who moves it on: at Modal a poll does (v1 contract 2.3), at Qwen nothing must."""
     user = caller(request)
     row = await _read(request, user.id, path_id(request, "task_id", "task"))
-    if row.provider == "modal":
-        polled = await services_of(request).jobs.poll(row)
-        if polled is None:
-            raise unknown("task")
-        return JsonResponse(_modal_task(request, polled))
-    return JsonResponse(_task(request, _under_way(await _at_first_processing(request, row))))
+    if row.provider == "qwen":
+        row = await _at_first_processing(request, row)
+    task = await _moved_on(request, row)
+    if task is None:
+        raise unknown("task")
+    return JsonResponse(task)
+
+
+async def look(request: Request, owner: UUID, task_id: UUID) -> Task | None:
+    """The task as it stands, None when it is unknown or somebody else's. At Modal the look moves it on.
+
+    Raises what `storage.errors` lists, and `ApiError` 503 for a design that cannot begin now.
+    """
+    async with services_of(request).database.as_user(owner) as transaction:
+        row = await tasks.get_task(transaction, owner, task_id)
+    return None if row is None else await _moved_on(request, row)
 
 
 async def cancel(request: Request) -> Response:
@@ -68,6 +78,13 @@ async def _read(request: Request, owner: UUID, task_id: UUID) -> TaskRow:
     if row is None:
         raise unknown("task")
     return row
+
+
+async def _moved_on(request: Request, row: TaskRow) -> Task | None:
+    if row.provider == "qwen":
+        return _task(request, _under_way(row))
+    polled = await services_of(request).jobs.poll(row)
+    return None if polled is None else _modal_task(request, polled)
 
 
 async def _at_first_processing(request: Request, row: TaskRow) -> TaskRow:

@@ -18,6 +18,7 @@ from gateway.settings.kinds import (
     OBJECTS_URL,
     PATH,
     SWITCH,
+    dollars,
     endpoint,
     integer,
     one_of,
@@ -99,6 +100,12 @@ class Settings:
     )
     design_model: str = variable(
         "QWEN_DESIGN_MODEL", text("a model name"), "qwen-voice-design", "Customization model that designs."
+    )
+    clone_price_usd: float = variable(
+        "QWEN_CLONE_PRICE_USD", dollars(1000), 0.01, "What the vendor bills for a cloned voice; people are told first."
+    )
+    design_price_usd: float = variable(
+        "QWEN_DESIGN_PRICE_USD", dollars(1000), 0.2, "What the vendor bills for each try at a designed voice."
     )
     response_format: ResponseFormat = variable(
         "QWEN_DEFAULT_RESPONSE_FORMAT", one_of(ResponseFormat), ResponseFormat.MP3, "What clients are sent."

@@ -127,6 +127,18 @@ def seconds(low: float, high: float) -> Kind[float]:
     return Kind(f"a number of seconds from {low:g} to {high:g}", read)
 
 
+def dollars(high: float) -> Kind[float]:
+    """A price in US dollars, up to and including `high`."""
+
+    def read(value: str) -> float:
+        number = float(value)
+        if not math.isfinite(number):
+            raise ValueError("not finite")
+        return _within(number, 0.0, high)
+
+    return Kind(f"a number of US dollars from 0 to {high:g}", read)
+
+
 def _read_switch(value: str) -> bool:
     word = value.lower()
     if word in _TRUE:

@@ -1,5 +1,6 @@
 """Making a voice again at the active provider, from the recording and transcript of a voice it cannot use (product
-section 4). The new voice's id follows from the old one's, so that asking twice makes and pays for one."""
+section 4). The new voice's id follows from the old one's, so that asking twice makes and pays for one; where that was
+deleted since, it is there again."""
 
 from __future__ import annotations
 
@@ -17,7 +18,6 @@ from storage import voices
 from storage.database import AlreadyExists, Database
 
 USABLE_ALREADY = "This voice can be used as it is."
-RECLONED_AND_DELETED = "You made this voice again before and deleted it. Restore that one instead."
 NO_TRANSCRIPT = "This voice has no transcript of its recording, so it cannot be made again. Please clone it anew."
 
 
@@ -38,7 +38,7 @@ class QwenReclones:
         if self._is_usable(old):
             raise ApiError(409, USABLE_ALREADY)
         if made is not None:
-            return MadeVoice(made)
+            return await _once_more(self._database, made)
         check_language(old.language)
         new = _successor(old, new_id, "qwen")
         await self._recordings.copy(owner, old.reference_object_key, str(new.reference_object_key))
@@ -68,7 +68,7 @@ class ModalReclones:
         if old.tts_provider == "modal":
             raise ApiError(409, USABLE_ALREADY)
         if made is not None:
-            return MadeVoice(made)
+            return await _once_more(self._database, made)
         new = _successor(old, new_id, "modal")
         await self._recordings.copy(owner, old.reference_object_key, str(new.reference_object_key))
         try:
@@ -81,15 +81,24 @@ class ModalReclones:
 
 
 async def _look_up(database: Database, owner: UUID, voice_id: UUID, new_id: UUID) -> tuple[VoiceRow, VoiceRow | None]:
-    """The voice, and the one that was made of it before. Raises `ApiError` 404, and 409 when that was deleted."""
+    """The voice, and the one that was made of it before, deleted or not. Raises `ApiError` 404."""
     async with database.as_user(owner) as transaction:
         old = await voices.get_voice(transaction, owner, voice_id)
         made = await voices.get_any_voice(transaction, owner, new_id)
     if old is None:
         raise ApiError(404, VOICE_UNKNOWN)
-    if made is not None and made.deleted_at is not None:
-        raise ApiError(409, RECLONED_AND_DELETED)
     return old, made
+
+
+async def _once_more(database: Database, made: VoiceRow) -> MadeVoice:
+    """The voice that was made before: whoever deleted it and asks for it wants it back."""
+    if made.deleted_at is None:
+        return MadeVoice(made)
+    async with database.as_user(made.user_id) as transaction:
+        restored = await voices.restore_voice(transaction, made.user_id, made.id)
+    if restored is None:
+        raise ApiError(404, VOICE_UNKNOWN)  # purged a moment ago
+    return MadeVoice(restored)
 
 
 def _successor(old: VoiceRow, new_id: UUID, provider: Provider) -> NewVoice:

@@ -12,6 +12,11 @@ export class ApiError extends Error {
     super(message);
     this.status = status;
   }
+
+  /** Whether asking again may help. */
+  get transient() {
+    return this.status >= 500;
+  }
 }
 
 /** The server could not be reached, or the connection broke before it answered. */
@@ -19,6 +24,9 @@ export class Unreachable extends Error {
   constructor(cause) {
     super("The server cannot be reached. Check the connection and that Utter is running, then try again.", { cause });
   }
+
+  transient = true;
+  unanswered = true;
 }
 
 export class Api {
@@ -29,12 +37,12 @@ export class Api {
   }
 
   /** The answer of a request that succeeded. Throws ApiError, Unreachable, SignInRefused, or AbortError. */
-  async send(path, { method = "GET", body, signal } = {}) {
-    const response = await this.#attempt(path, { method, body, signal });
+  async send(path, { method = "GET", body, key, signal } = {}) {
+    const response = await this.#attempt(path, { method, body, key, signal });
     if (response.status !== 401) return accepted(response);
     // A restarted local server signs with a new secret: one fresh token settles it, or shows the sign-in notice.
     this.#session.expire();
-    return accepted(await this.#attempt(path, { method, body, signal }));
+    return accepted(await this.#attempt(path, { method, body, key, signal }));
   }
 
   async json(path, options) {
@@ -79,8 +87,43 @@ export class Api {
     return this.json(`/api/voices/${voiceId}`, { method: "DELETE" });
   }
 
-  generations(page, perPage) {
-    return this.json(`/api/generations?page=${page}&per_page=${perPage}`);
+  /** Take a deletion back. */
+  restoreVoice(voiceId) {
+    return this.json(`/api/voices/${voiceId}/restore`, { method: "POST" });
+  }
+
+  /** A voice of the active provider from the recording of another's. Billed once. */
+  recloneVoice(voiceId) {
+    return this.json(`/api/voices/${voiceId}/reclone`, { method: "POST" });
+  }
+
+  /** Where to PUT a recording: {voice_id, upload_url}. */
+  uploadLink(order) {
+    return this.json("/api/clone/upload-url", { method: "POST", body: order });
+  }
+
+  /** Make a voice of an uploaded recording. Billed once, however often it is asked for with the same `voice_id`. */
+  finalizeClone(order) {
+    return this.json("/api/clone/finalize", { method: "POST", body: order });
+  }
+
+  /** Begin a voice by description: {task_id}. Billed each time. */
+  startDesign(order) {
+    return this.json("/api/voices/design/preview", { method: "POST", body: order });
+  }
+
+  /** Keep the voice of a preview. `form` is a FormData. */
+  saveDesign(form) {
+    return this.json("/api/voices/design", { method: "POST", body: form });
+  }
+
+  /** `query` has page, per_page, search and status. */
+  generations(query, signal) {
+    return this.json(`/api/generations?${new URLSearchParams(query)}`, { signal });
+  }
+
+  regeneration(generationId) {
+    return this.json(`/api/generations/${generationId}/regenerate`, { method: "POST" });
   }
 
   audioUrl(generationId) {
@@ -99,11 +142,13 @@ export class Api {
     return this.json(`/api/tasks/${taskId}/cancel`, { method: "POST" });
   }
 
-  async #attempt(path, { method, body, signal }) {
+  async #attempt(path, { method, body, key, signal }) {
     try {
       const headers = { authorization: `Bearer ${await this.#session.token()}` };
-      if (body !== undefined) headers["content-type"] = "application/json";
-      return await fetch(path, { method, headers, body: body && JSON.stringify(body), signal });
+      const form = body instanceof FormData; // which the browser names and encodes itself
+      if (body !== undefined && !form) headers["content-type"] = "application/json";
+      if (key) headers["idempotency-key"] = key;
+      return await fetch(path, { method, headers, body: body && !form ? JSON.stringify(body) : body, signal });
     } catch (error) {
       if (error instanceof TypeError) throw new Unreachable(error);
       throw error;

@@ -1,21 +1,28 @@
 // Start of the page: sign in, learn what the server can do, then show the view that the address names.
 
-import { Api } from "./api.js";
-import { byId, showError } from "./dom.js";
-import { GenerateView } from "./generate.js";
-import { HistoryView } from "./history.js";
+import { Api, Unreachable } from "./api.js";
+import { byId, remembered, showError } from "./dom.js";
 import { Player } from "./player.js";
 import { Session, SignInRefused } from "./session.js";
-import { VoicesView } from "./voices.js";
 
 const HOME = "generate";
 const TITLES = { generate: "Generate", voices: "Voices", history: "History" };
 
+/** A view is fetched when it is first opened: a visit loads what it needs. */
+const VIEWS = {
+  generate: async () => (await import("./generate.js")).GenerateView,
+  voices: async () => (await import("./voices.js")).VoicesView,
+  history: async () => (await import("./history.js")).HistoryView,
+};
+
 const session = new Session(showSignIn);
 const api = new Api(session);
 const player = new Player();
-let views = null;
+const views = {}; // promises of those that were opened, by name
+let signIn = null;
+let parts = null; // that every view is made of; none before somebody is signed in
 let current = null;
+let shown = null; // the view itself
 let address = null; // path and query that are shown
 
 player.onError = (words) => showError(byId(`${current}-error`), words);
@@ -23,31 +30,29 @@ player.onError = (words) => showError(byId(`${current}-error`), words);
 /** Sign in and open the view of the address. Repeated after a sign-in by hand. */
 async function start() {
   try {
+    VIEWS[nameOf(location)]().catch(() => {}); // it comes while others are asked; a failure is reported when it opens
     await session.token();
-    const catalog = await api.languages();
+    const [catalog, facts] = await Promise.all([api.languages(), session.facts()]);
     const { user } = await api.me();
     if (!user) throw new Error("The access token was refused or has expired.");
-    views ??= makeViews(catalog);
+    if (parts && parts.user !== user.id) {
+      location.reload(); // nothing of one user is shown to another
+      return;
+    }
+    parts ??= { api, player, catalog, facts, user: user.id };
     showAccount(user);
+    if (remembered("run")) load("generate"); // what was being spoken goes on, whatever is looked at
     await open(new URL(location.href), { focus: false });
   } catch (error) {
-    if (!(error instanceof SignInRefused)) showSignIn(error);
+    if (!(error instanceof SignInRefused)) showSignIn(error instanceof TypeError ? new Unreachable(error) : error);
   }
-}
-
-function makeViews(catalog) {
-  const parts = { api, player, catalog };
-  return {
-    generate: new GenerateView(parts),
-    voices: new VoicesView(parts),
-    history: new HistoryView(parts),
-  };
 }
 
 /** Show the view of `url`. `focus` moves to its heading, as after the load of a page of its own. */
 async function open(url, { focus }) {
-  const name = url.pathname.slice(1) in views ? url.pathname.slice(1) : HOME;
-  views[current]?.hide?.();
+  const name = nameOf(url);
+  shown?.hide?.();
+  shown = null;
   current = name;
   address = url.pathname + url.search;
   showOnly(`view-${name}`);
@@ -56,11 +61,32 @@ async function open(url, { focus }) {
     if (link.dataset.view === name) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
+  const view = await load(name);
+  if (!view || address !== url.pathname + url.search) return; // somebody has gone on
+  shown = view;
+  const filled = view.show(url.searchParams); // first, for it may change its heading
   if (focus) {
     byId(`${name}-title`).focus({ preventScroll: true });
     scrollTo(0, 0);
   }
-  await views[name].show(url.searchParams);
+  await filled;
+}
+
+/** The view, null when it cannot be loaded. */
+async function load(name) {
+  try {
+    views[name] ??= VIEWS[name]().then((View) => new View(parts));
+    return await views[name];
+  } catch (error) {
+    delete views[name];
+    if (!(error instanceof TypeError)) throw error;
+    showError(byId(`${name}-error`), new Unreachable(error).message);
+    return null;
+  }
+}
+
+function nameOf({ pathname }) {
+  return Object.hasOwn(VIEWS, pathname.slice(1)) ? pathname.slice(1) : HOME;
 }
 
 function showOnly(id) {
@@ -72,20 +98,24 @@ function showAccount(user) {
   account.hidden = false;
   account.textContent = session.automatic ? "Demo user" : "Signed in";
   account.title = `Signed in as ${user.id}`;
+  byId("sign-out").hidden = session.automatic;
 }
 
 /** Nobody is signed in, or the server does not answer: say so, and what to do. */
-function showSignIn(error) {
-  byId("sign-in-address").textContent = `http://localhost:${location.port || 80}`;
-  byId("sign-in-reason").textContent = error.message;
+async function showSignIn(error) {
   showOnly("view-sign-in");
+  byId("account").hidden = true;
+  byId("sign-out").hidden = true;
   document.title = "Sign in – Utter";
+  const { SignInView } = await import("./signin.js");
+  signIn ??= new SignInView(session, start);
+  await signIn.show(error);
 }
 
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-link]");
   const plain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
-  if (!link || !plain || !views) return;
+  if (!link || !plain || !parts) return;
   event.preventDefault();
   history.pushState(null, "", link.href);
   open(new URL(link.href), { focus: true });
@@ -93,19 +123,13 @@ document.addEventListener("click", (event) => {
 
 addEventListener("popstate", () => {
   // A jump within the page, as of the skip link, is a popstate too, and must not move the focus from where it led.
-  if (views && location.pathname + location.search !== address) open(new URL(location.href), { focus: true });
+  if (parts && location.pathname + location.search !== address) open(new URL(location.href), { focus: true });
 });
 
-byId("sign-in-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  session.use(byId("sign-in-token").value.trim());
-  byId("sign-in-token").value = "";
-  start();
-});
-
-byId("sign-in-retry").addEventListener("click", () => {
-  session.reset();
-  start();
+byId("sign-out").addEventListener("click", async () => {
+  await session.signOut();
+  sessionStorage.clear();
+  location.assign("/"); // a new page: nothing of this one is left in it
 });
 
 start();

@@ -6,6 +6,9 @@ const ICON_PATHS = {
   play: "M8 5.5v13l10.5-6.5z",
   pause: "M8 5.5h3v13H8zM14 5.5h3v13h-3z",
   download: "M12 4v10m0 0 4.2-4.2M12 14l-4.2-4.2M5 19h14",
+  record: "M12 5a7 7 0 1 0 0 14a7 7 0 0 0 0-14z",
+  stop: "M6.5 6.5h11v11h-11z",
+  again: "M19 12a7 7 0 1 1-2.2-5.1L19 9M19 4v5h-5",
   remove: "M5 7h14M10 7V5h4v2m-7.5 0 .9 12h9.2l.9-12M10.5 11v5m3-5v5",
 };
 
@@ -47,9 +50,21 @@ export function showError(target, message) {
   target.hidden = !message;
 }
 
-/** Ask before something is lost. Resolves to true only for the named action. */
-export function confirmed({ title, text, action }) {
+/** Run `work` for a press of `button`; presses while it runs do nothing. It stays focusable, unlike a disabled one. */
+export async function whileBusy(button, work) {
+  if (button.getAttribute("aria-disabled") === "true") return;
+  button.setAttribute("aria-disabled", "true");
+  try {
+    await work();
+  } finally {
+    button.removeAttribute("aria-disabled");
+  }
+}
+
+/** Ask before something is lost or paid for. Resolves to true only for the named action. */
+export function confirmed({ title, text, action, refusal = "Keep it" }) {
   const dialog = byId("confirm");
+  byId("confirm-no").textContent = refusal;
   byId("confirm-title").textContent = title;
   byId("confirm-text").textContent = text;
   byId("confirm-yes").textContent = action;
@@ -59,6 +74,31 @@ export function confirmed({ title, text, action }) {
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
   });
+}
+
+/** Have the browser keep what is at `url`, as `name` with the extension that the address has. */
+export function download(url, name) {
+  const [extension = ""] = new URL(url, location.href).pathname.match(/\.\w+$/) ?? [];
+  element("a", { href: url, download: name + extension }).click();
+}
+
+/** Something remembered in this tab, also across a reload; null when there is nothing, or nothing may be kept. */
+export function remembered(name) {
+  try {
+    return JSON.parse(sessionStorage.getItem(`utter.${name}`));
+  } catch {
+    return null;
+  }
+}
+
+/** Remember `value` in this tab; null forgets. */
+export function remember(name, value) {
+  try {
+    if (value === null) sessionStorage.removeItem(`utter.${name}`);
+    else sessionStorage.setItem(`utter.${name}`, JSON.stringify(value));
+  } catch {
+    // Storage is off or full: a reload begins afresh, and nothing else is lost.
+  }
 }
 
 /** Seconds as m:ss. */

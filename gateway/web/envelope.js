@@ -11,6 +11,9 @@ export const BAR_SECONDS = 0.05;
 /** Frames are decoded in batches of at least this many seconds: one decoder start each, and a wave that grows fluently. */
 const BATCH_SECONDS = 0.4;
 
+/** Samples a second in which a recording that is no MP3 is looked at: enough for its loudness. */
+const RATE = 8000;
+
 /** Frames of the batch before that are decoded again: a layer III frame may keep its bits in the two before it. */
 const CONTEXT_FRAMES = 2;
 
@@ -49,6 +52,29 @@ export class Envelope {
     this.#decoding = this.#decoding.then(() => this.#decode(frames, skipped, seconds));
   }
 
+  /**
+   * Work out a recording that plays from an address, until `signal`. It is fetched apart from playback, past the
+   * cache, where one would wait for the other.
+   */
+  async outline(url, signal) {
+    try {
+      const response = await fetch(url, { signal, cache: "no-store" });
+      if (response.headers.get("content-type") !== "audio/mpeg") {
+        const decoded = await new OfflineAudioContext(1, 1, RATE).decodeAudioData(await response.arrayBuffer());
+        this.#draw(decoded.getChannelData(0), decoded.duration);
+        return;
+      }
+      for (const reader = response.body.getReader(); ;) {
+        const { done, value } = await reader.read();
+        if (done) break;
+        this.push(value);
+      }
+      this.finish();
+    } catch {
+      // Only a picture: what cannot be heard is reported by the <audio> element.
+    }
+  }
+
   async #decode(frames, skipped, seconds) {
     const { sampleRate } = frames[0];
     const context = new OfflineAudioContext(1, 1, sampleRate);
@@ -56,13 +82,17 @@ export class Envelope {
     // What cannot be decoded is drawn as silence. The <audio> element decodes the same bytes and reports it in words.
     const decoded = await context.decodeAudioData(encoded).catch(() => null);
     const samples = decoded?.getChannelData(0).subarray(Math.round(skipped * sampleRate)) ?? [];
-    this.bars.push(...loudness(samples, Math.max(1, Math.round(seconds / BAR_SECONDS))));
+    this.#draw(samples, seconds);
+  }
+
+  #draw(samples, seconds) {
+    for (const bar of loudness(samples, Math.max(1, Math.round(seconds / BAR_SECONDS)))) this.bars.push(bar);
     this.#onChange();
   }
 }
 
 /** The root mean square of each of `count` equal parts, lifted so that quiet speech is still visible. */
-function loudness(samples, count) {
+export function loudness(samples, count) {
   const width = samples.length / count;
   return Array.from({ length: count }, (_, index) => {
     const part = samples.slice(Math.floor(index * width), Math.floor((index + 1) * width));

@@ -1,62 +1,90 @@
 // The Generate page: text, voice and language in, speech out.
 
-import { ApiError } from "./api.js";
-import { byId, element, measured, showError } from "./dom.js";
-import { LiveFeed } from "./feed.js";
+import { byId, clock, element, measured, remember, remembered, showError } from "./dom.js";
 import { VoicePicker } from "./picker.js";
-import { completion, follow, openStream, openTask, StreamLost } from "./speech.js";
+import { Run } from "./run.js";
 
 /** UTF-16 units below the limit at which the counter starts to stand out. */
 const COUNTER_WARNS_AT = 100;
 
 export class GenerateView {
-  #api;
-  #player;
+  #parts;
+  #user;
   #catalog;
   #picker;
   #run = null;
+  #reloaded = false; // with the form as it was
+  #last = null; // the run before, or the same once it has ended
   #text = byId("text");
   #language = byId("language");
   #error = byId("generate-error");
 
-  constructor({ api, player, catalog }) {
-    this.#api = api;
-    this.#player = player;
+  constructor({ api, player, catalog, user }) {
+    this.#parts = { api, player, catalog };
+    this.#user = user;
     this.#catalog = catalog;
     this.#picker = new VoicePicker({ api, player, onError: (error) => showError(this.#error, error.message) });
     const languages = catalog.spoken_languages ?? catalog.languages;
     this.#language.append(...languages.map((name) => element("option", { value: name }, name)));
     this.#language.value = catalog.default;
+    this.#offerWays();
     byId("composer").addEventListener("submit", (event) => {
       event.preventDefault();
       this.#start();
     });
     byId("stop").addEventListener("click", () => this.#stop());
+    byId("again").addEventListener("click", () => this.#follow(this.#last.state.order, this.#last.state.voice));
     this.#text.addEventListener("input", () => this.#count());
     this.#text.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.#start();
     });
-    this.#count();
+    this.#restore();
+    this.#keep();
+    // Whoever signs out has cleared what was remembered, and nothing is to be remembered of them again.
+    addEventListener("pagehide", () => remembered("form") && this.#keep());
   }
 
   /** Open the page, filled with what the address names (`voice`, `text`, `language`). */
   async show(query) {
+    if (this.#reloaded) query = new URLSearchParams(); // what was typed since is worth more
+    this.#reloaded = false;
     if (query.has("text")) {
       this.#text.value = query.get("text");
       this.#count();
     }
-    const language = query.get("language");
-    if ([...this.#language.options].some(({ value }) => value === language)) this.#language.value = language;
+    this.#chooseLanguage(query.get("language"));
+    const chosen = query.get("voice") ?? this.#picker.chosen?.id ?? remembered("form")?.voice;
     try {
-      this.#picker.show(await this.#api.voices(), this.#catalog.provider);
+      this.#picker.show(await this.#parts.api.voices(), this.#catalog.provider);
     } catch (error) {
       showError(this.#error, error.message);
     }
-    if (query.has("voice")) this.#picker.choose(query.get("voice"));
+    if (chosen) this.#picker.choose(chosen);
+  }
+
+  /** What the server can do decides which ways there are, and whether there is a choice. */
+  #offerWays() {
+    const can = this.#catalog.capabilities ?? {};
+    const both = can.supports_generate_stream && can.supports_generate !== false;
+    byId("ways").hidden = !(can.allow_generate_mode_toggle && both);
+    byId(can.default_generate_mode === "task" ? "way-task" : "way-stream").checked = true;
+    if (can.supports_generate === false && !can.supports_generate_stream) {
+      byId("generate").disabled = true;
+      showError(this.#error, "This server makes no speech at the moment. What was made before is in your history.");
+    }
+  }
+
+  get #streams() {
+    const streams = this.#catalog.capabilities?.supports_generate_stream ?? false;
+    return streams && (byId("ways").hidden || byId("way-stream").checked);
   }
 
   get #limit() {
     return this.#catalog.capabilities?.max_text_chars ?? Infinity;
+  }
+
+  #chooseLanguage(language) {
+    if ([...this.#language.options].some(({ value }) => value === language)) this.#language.value = language;
   }
 
   /** A JavaScript string counts UTF-16 units, which is how the server counts. */
@@ -81,210 +109,131 @@ export class GenerateView {
     return voice ? null : { words: "Choose a voice first.", field: this.#picker };
   }
 
-  async #start() {
-    if (this.#run) return;
+  #start() {
+    if (this.#run || byId("generate").disabled) return;
     const text = this.#text.value.trim();
     const voice = this.#picker.chosen;
     const problem = this.#problem(text, voice);
     showError(this.#error, problem?.words);
-    if (problem) {
-      problem.field.focus();
-      return;
-    }
-    const run = new Run({ voice, text, language: this.#language.value });
-    this.#run = run;
+    if (problem) problem.field.focus();
+    else this.#follow({ voice_id: voice.id, text, language: this.#language.value }, voice.name);
+  }
+
+  /** A new generation. */
+  #follow(order, voice) {
+    if (!this.#run) this.#through({ user: this.#user, order, voice, streams: this.#streams });
+  }
+
+  /** A generation from `state` to its end, with what it does on the page. */
+  async #through(state) {
+    const run = new Run({ ...this.#parts, show: this.#showing(() => run) }, state);
+    this.#run = this.#last = run;
+    this.#keep();
+    showError(this.#error, null);
+    this.#clearMeters(state.streams);
     this.#showBusy();
-    this.#clearMeters();
+    byId("generate-status").scrollIntoView({ block: "nearest" });
     try {
-      if (this.#catalog.capabilities?.supports_generate_stream) await this.#speakLive(run);
-      else await this.#speakWhenReady(run);
+      await run.go();
     } catch (error) {
       this.#report(run, error);
     }
     this.#end(run);
   }
 
-  async #speakLive(run) {
-    const live = LiveFeed.supported ? this.#player.startLive(run.item) : null;
-    this.#say(run, "Waiting for the voice…");
-    const opened = await openStream(this.#api, run.order);
-    run.opened(opened);
-    if (run.stopped) {
-      opened.line.abort();
-      await this.#cancel(run);
-      return;
-    }
-    this.#say(run, "Speaking while it is being made.");
-    if (live) await this.#hear(run, opened, live);
-    else this.#hearAddress(run, opened);
-    await this.#settle(run);
-  }
-
-  /** Play from the bytes of the answer itself; where those cannot be had any more, from the store. */
-  async #hear(run, opened, live) {
-    live.firstSound.then((at) => this.#meter(run, "first", at - run.pressedAt));
-    try {
-      await follow(this.#api, opened, {
-        signal: run.signal,
-        append: async (bytes) => {
-          await live.append(bytes);
-          this.#meterReceived(run);
-        },
-        onBreak: () => this.#say(run, "The connection broke. Picking up where it stopped…"),
-        onResume: () => this.#say(run, "Back. Speaking while it is being made."),
-      });
-      this.#meter(run, "total", performance.now() - run.pressedAt);
-    } catch (error) {
-      if (!(error instanceof StreamLost)) throw error;
-      run.incomplete = true;
-      this.#say(run, "The live connection is lost. Waiting for the recording instead…");
-    } finally {
-      live.finish();
-    }
-  }
-
-  /** Without MP3 in MediaSource the <audio> element follows the stream by itself, at its signed address. */
-  #hearAddress(run, opened) {
-    run.item.onError = () => { run.incomplete = true; };
-    const { firstSound } = this.#player.startUrl(opened.streamUrl, run.item);
-    firstSound.then((at) => this.#meter(run, "first", at - run.pressedAt));
-    opened.line.abort();
-  }
-
-  /** Wait until the recording is stored; play on from there when the live way ended early. */
-  async #settle(run) {
-    const position = () => this.#player.position;
-    await completion(this.#api, run.taskId, { signal: run.signal, onWait: () => this.#meterReceived(run) });
-    this.#meterReceived(run);
-    if (!run.metered.has("total")) this.#meter(run, "total", performance.now() - run.pressedAt);
-    const download = () => this.#api.audioUrl(run.generationId);
-    this.#player.update(run.item, { live: false, download });
-    if (run.incomplete && this.#player.holds(run.item)) {
-      run.item.onError = null;
-      this.#player.startUrl(await download(), run.item, { at: position() });
-    }
-    this.#say(run, "Done. The recording is in your history.");
-  }
-
-  /** The way without live streaming: wait for the whole recording, then play it. */
-  async #speakWhenReady(run) {
-    this.#say(run, "Making the recording. It plays when it is ready.");
-    run.opened(await openTask(this.#api, run.order));
-    if (run.stopped) {
-      await this.#cancel(run);
-      return;
-    }
-    await completion(this.#api, run.taskId, { signal: run.signal });
-    const url = await this.#api.audioUrl(run.generationId);
-    run.item.live = false;
-    run.item.download = () => this.#api.audioUrl(run.generationId);
-    const { firstSound } = this.#player.startUrl(url, run.item);
-    firstSound.then((at) => this.#meter(run, "first", at - run.pressedAt));
-    this.#meter(run, "total", performance.now() - run.pressedAt);
-    this.#say(run, "Done. The recording is in your history.");
+  /** How a run shows itself, for as long as no newer one has the page. */
+  #showing(run) {
+    const mine = () => this.#last === run();
+    return {
+      say: (words) => mine() && (byId("generate-status").textContent = words),
+      meter: (name, milliseconds) => mine() && (byId(`meter-${name}`).textContent = measured(milliseconds)),
+      progress: (seconds, estimate) => mine() && this.#showProgress(seconds, estimate),
+      known: () => this.#keep(),
+    };
   }
 
   async #stop() {
     const run = this.#run;
-    this.#player.stop(run.item);
-    run.stop();
-    this.#say(run, "Stopping…");
     this.#end(run);
-    // Before the answer came there is no task to name; it is cancelled as soon as it is known.
-    if (run.taskId) await this.#cancel(run);
-  }
-
-  async #cancel(run) {
     try {
-      await this.#api.cancelTask(run.taskId);
-      this.#say(run, "Stopped.");
+      await run.stop();
     } catch (error) {
-      const over = error instanceof ApiError && error.status === 400;
-      this.#say(run, over ? "Stopped. It was already made: see History." : "");
-      if (!over) showError(this.#error, `The server did not stop: ${error.message}`);
+      showError(this.#error, `The server did not stop: ${error.message}`);
     }
   }
 
   #report(run, error) {
+    const say = (words) => { if (this.#last === run) byId("generate-status").textContent = words; };
     if (run.stopped) {
       // Stopping ends every wait with an error. Without a task the request itself failed, so nothing is being made.
-      if (!run.taskId) this.#say(run, "Stopped.");
+      if (!run.state.taskId) say("Stopped.");
+      else if (error.name !== "AbortError") showError(this.#error, `The server did not stop: ${error.message}`);
       return;
     }
-    this.#player.end(run.item);
+    this.#parts.player.end(run.item);
     if (error.name === "AbortError") {
-      this.#say(run, "Another recording is playing. This one is still being made and will be in your history.");
+      say("Another recording is playing. This one is still being made and will be in your history.");
       return;
     }
-    this.#say(run, "");
+    say("");
     showError(this.#error, error.message);
   }
 
   #end(run) {
     if (this.#run !== run) return;
     this.#run = null;
+    this.#keep();
     this.#showBusy();
   }
 
   #showBusy() {
     const busy = Boolean(this.#run);
-    const hadFocus = document.activeElement === byId(busy ? "generate" : "stop");
+    const focused = document.activeElement;
     byId("generate").hidden = busy;
     byId("stop").hidden = !busy;
+    byId("again").hidden = busy || !this.#last;
     // The button that was pressed goes away; without this the keyboard would be nowhere.
-    if (hadFocus) byId(busy ? "stop" : "generate").focus();
+    if (focused?.hidden) byId(busy ? "stop" : "generate").focus();
   }
 
-  /** Progress in words, unless a newer run has the page. */
-  #say(run, words) {
-    if (!this.#run || this.#run === run) byId("generate-status").textContent = words;
+  #showProgress(seconds, estimate) {
+    byId("progress").hidden = seconds === null;
+    if (seconds === null) return;
+    const bar = byId("progress-bar");
+    if (estimate > seconds) bar.value = seconds / estimate;
+    else bar.removeAttribute("value"); // longer than usual: how long nobody knows
+    byId("progress-words").textContent = estimate ? `${clock(seconds)}, usually about ${clock(estimate)}` : clock(seconds);
   }
 
-  #clearMeters() {
+  #clearMeters(streams) {
     byId("meters").hidden = false;
+    byId("meter-received").parentElement.hidden = !streams;
     for (const name of ["first", "received", "total"]) byId(`meter-${name}`).textContent = "–";
   }
 
-  #meter(run, name, milliseconds) {
-    if (run.stopped || (this.#run && this.#run !== run)) return;
-    run.metered.add(name);
-    byId(`meter-${name}`).textContent = measured(milliseconds);
+  /** What a reload needs: the form, and the run for as long as it goes on or is heard. */
+  #keep() {
+    const { player } = this.#parts;
+    remember("form", {
+      user: this.#user,
+      text: this.#text.value,
+      voice: this.#picker.chosen?.id ?? remembered("form")?.voice,
+      language: this.#language.value,
+    });
+    const run = this.#run ?? this.#last;
+    const heard = Boolean(run) && player.holds(run.item) && !player.ended;
+    if (heard) Object.assign(run.state, { position: player.position, paused: !player.playing });
+    remember("run", this.#run || (heard && !run.stopped) ? run.state : null);
   }
 
-  #meterReceived(run) {
-    if (this.#player.holds(run.item)) this.#meter(run, "received", this.#player.received * 1000);
-  }
-}
-
-/** One press of Generate and what is known of it so far. */
-class Run {
-  pressedAt = performance.now();
-  metered = new Set();
-  taskId = null;
-  generationId = null;
-  /** The live way ended before the speech did. */
-  incomplete = false;
-  #control = new AbortController();
-
-  constructor({ voice, text, language }) {
-    this.order = { voice_id: voice.id, text, language };
-    this.item = { title: voice.name, subtitle: text, live: true, fileName: `${voice.name}.mp3` };
-  }
-
-  get signal() {
-    return this.#control.signal;
-  }
-
-  get stopped() {
-    return this.#control.signal.aborted;
-  }
-
-  opened({ taskId, generationId }) {
-    this.taskId = taskId;
-    this.generationId = generationId;
-  }
-
-  stop() {
-    this.#control.abort();
+  #restore() {
+    const [form, run] = [remembered("form"), remembered("run")];
+    if (form?.user === this.#user) {
+      this.#text.value = form.text;
+      this.#chooseLanguage(form.language);
+      this.#reloaded = performance.getEntriesByType("navigation")[0]?.type === "reload";
+    }
+    this.#count();
+    if (run?.user === this.#user) this.#through(run);
   }
 }

@@ -1,11 +1,16 @@
-// The History page: what was made, newest first.
+// The History page: what was made, newest first, with what is still being made as it goes on.
 
-import { byId, clock, confirmed, element, icon, showError, timestamp } from "./dom.js";
+import { byId, clock, confirmed, download, element, icon, showError, timestamp } from "./dom.js";
+import { isFinal, pause, states } from "./events.js";
 
 const ROWS_PER_PAGE = 20;
 
-/** Milliseconds from one look to the next while something on the page is still being made. */
-const REFRESH_MS = 3000;
+/** Milliseconds without a key pressed before a search begins. */
+const SEARCH_AFTER_MS = 250;
+
+/** Rows followed by events. Each holds a connection, of which browsers open six to one host; more are looked at. */
+const FOLLOWED_ROWS = 2;
+const LOOK_MS = 3000;
 
 const STATUS_WORDS = {
   pending: "Waiting",
@@ -15,92 +20,157 @@ const STATUS_WORDS = {
   cancelled: "Stopped",
 };
 
+/** How far the provider is with what is being made. */
+const PROGRESS_WORDS = { queued: "Waiting", finalizing: "Storing", spooled: "Storing" };
+
 export class HistoryView {
   #api;
   #player;
   #rows = byId("history-list");
   #status = byId("history-status");
   #error = byId("history-error");
-  #more = byId("history-more");
-  #pagesShown = 1;
-  #timer = 0;
-  #visible = false;
+  #search = byId("history-search");
+  #state = byId("history-state");
+  #page = 1;
+  #typing = 0;
+  #shown = new AbortController(); // of the rows shown: aborted when others take their place
 
   constructor({ api, player }) {
     this.#api = api;
     this.#player = player;
-    this.#more.addEventListener("click", () => {
-      this.#pagesShown += 1;
-      this.#load();
+    byId("history-newer").addEventListener("click", () => this.#turn(-1));
+    byId("history-older").addEventListener("click", () => this.#turn(1));
+    byId("history-finder").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#find();
+    });
+    this.#state.addEventListener("change", () => this.#find());
+    this.#search.addEventListener("input", () => {
+      clearTimeout(this.#typing);
+      this.#typing = setTimeout(() => this.#find(), SEARCH_AFTER_MS);
     });
   }
 
   show() {
-    this.#visible = true;
     return this.#load();
   }
 
   hide() {
-    this.#visible = false;
-    clearTimeout(this.#timer);
+    clearTimeout(this.#typing);
+    this.#shown.abort();
+  }
+
+  #find() {
+    clearTimeout(this.#typing);
+    this.#page = 1;
+    return this.#load();
+  }
+
+  async #turn(by) {
+    this.#page += by;
+    await this.#load();
+    byId("history-title").scrollIntoView({ block: "end" });
   }
 
   async #load() {
-    clearTimeout(this.#timer);
+    this.#shown.abort();
+    this.#shown = new AbortController();
+    const { signal } = this.#shown;
+    const query = { page: this.#page, per_page: ROWS_PER_PAGE, search: this.#search.value, status: this.#state.value };
     try {
-      // Deleted rows move others from one page to the next, so the pages are always read together.
-      const pages = await Promise.all(Array.from({ length: this.#pagesShown }, (_, index) =>
-        this.#api.generations(index + 1, ROWS_PER_PAGE)));
-      this.#fill(pages.flatMap(({ generations }) => generations), pages[0].pagination);
+      const { generations, pagination } = await this.#api.generations(query, signal);
+      if (this.#page > pagination.pages) return this.#turn(pagination.pages - this.#page); // its last row was deleted
       showError(this.#error, null);
+      this.#fill(generations, pagination);
+      this.#follow(generations, signal);
     } catch (error) {
-      showError(this.#error, error.message);
+      if (!signal.aborted) showError(this.#error, error.message);
     }
   }
 
-  #fill(generations, { total, pages }) {
+  #fill(generations, { total, page, pages }) {
     const focused = document.activeElement?.closest("[data-key]")?.dataset.key;
     this.#rows.replaceChildren(...generations.map((generation) => this.#row(generation)));
     if (focused) this.#rows.querySelector(`[data-key="${focused}"]`)?.focus();
-    this.#status.textContent = total === 0
-      ? "Nothing here yet. What you generate is kept on this page."
-      : total === 1 ? "One recording" : `${total} recordings`;
-    this.#more.hidden = this.#pagesShown >= pages;
-    const unfinished = generations.some(({ status }) => status === "pending" || status === "processing");
-    if (unfinished && this.#visible) this.#timer = setTimeout(() => this.#load(), REFRESH_MS);
+    const searched = this.#search.value.trim() || this.#state.value !== "all";
+    const none = searched ? "Nothing matches. Search for less, or choose every status."
+      : "Nothing here yet. What you generate is kept on this page.";
+    this.#status.textContent = total === 0 ? none : total === 1 ? "One recording" : `${total} recordings`;
+    byId("history-pager").hidden = pages === 1;
+    byId("history-page").textContent = `Page ${page} of ${pages}`;
+    byId("history-newer").disabled = page <= 1;
+    byId("history-older").disabled = page >= pages;
+  }
+
+  /** Keep the rows that can still change up to date, until `signal`. */
+  #follow(generations, signal) {
+    const unfinished = generations.filter((generation) => !isFinal(generation));
+    const told = unfinished.filter(({ task_id: task }) => task).slice(0, FOLLOWED_ROWS);
+    for (const generation of told) this.#followOne(generation, signal);
+    if (unfinished.length > told.length) pause(LOOK_MS, signal).then(() => this.#load(), () => {});
+  }
+
+  async #followOne({ id, task_id: task }, signal) {
+    try {
+      for await (const { status, provider_status: progress } of states(this.#api, task, { signal })) {
+        const chip = this.#rows.querySelector(`[data-id="${id}"] .chip`);
+        if (chip) chip.textContent = PROGRESS_WORDS[progress] ?? STATUS_WORDS[status];
+      }
+    } catch {
+      // It was deleted, or nobody looks any more: the list tells, where it is still shown.
+    }
+    if (!signal.aborted) this.#load();
   }
 
   #row(generation) {
     const { id, status, text } = generation;
-    const opening = text.slice(0, 40);
-    const length = generation.duration_seconds == null ? null : clock(generation.duration_seconds);
-    const play = element("button", {
-      class: "round", type: "button", "data-key": `play-${id}`, "aria-label": `Play: ${opening}`,
-      disabled: status !== "completed", onclick: () => this.#play(generation),
-    }, icon("play"));
-    const facts = [generation.voice_name ?? "Deleted voice", generation.language, length].filter(Boolean).join(" · ");
+    const ready = status === "completed";
+    const seconds = generation.duration_seconds;
+    const facts = [generation.voice_name ?? "Deleted voice", generation.language, seconds == null ? null : clock(seconds)];
     return element("li", { class: "row", "data-id": id },
-      play,
+      this.#button("play", "Play", generation, () => this.#play(generation), { class: "round", disabled: !ready }),
       element("div", { class: "row-words" },
         element("p", { class: "row-text clamp", dir: "auto" }, text),
-        element("p", { class: "quiet" }, `${facts} · `, timestamp(generation.created_at)),
+        element("p", { class: "quiet" }, `${facts.filter(Boolean).join(" · ")} · `, timestamp(generation.created_at)),
         generation.error_message ? element("p", { class: "reason" }, generation.error_message) : null),
-      element("span", { class: `chip ${status}` }, STATUS_WORDS[status] ?? status),
-      element("button", {
-        class: "round small", type: "button", "data-key": `remove-${id}`, "aria-label": `Delete: ${opening}`,
-        onclick: () => this.#remove(generation),
-      }, icon("remove")));
+      element("div", { class: "row-actions" },
+        element("span", { class: `chip ${status}` }, STATUS_WORDS[status] ?? status),
+        ready ? this.#button("download", "Download", generation, () => this.#download(generation)) : null,
+        this.#button("again", "Generate again", generation, () => this.#again(generation)),
+        this.#button("remove", "Delete", generation, () => this.#remove(generation))));
+  }
+
+  #button(name, words, { id, text }, action, properties = {}) {
+    const onclick = async () => {
+      showError(this.#error, null);
+      try {
+        await action();
+      } catch (error) {
+        showError(this.#error, error.message);
+      }
+    };
+    return element("button", {
+      class: "round small", type: "button", "data-key": `${name}-${id}`, "aria-label": `${words}: ${text.slice(0, 40)}`,
+      title: words, onclick, ...properties,
+    }, icon(name));
   }
 
   async #play({ id, text, voice_name: voice }) {
-    showError(this.#error, null);
-    try {
-      const download = () => this.#api.audioUrl(id);
-      const item = { title: voice ?? "Recording", subtitle: text, fileName: `${voice ?? "recording"}.mp3`, download };
-      this.#player.startUrl(await download(), item);
-    } catch (error) {
-      showError(this.#error, error.message);
-    }
+    const address = () => this.#api.audioUrl(id);
+    this.#player.startUrl(await address(), { title: voice ?? "Recording", subtitle: text, download: address });
+  }
+
+  async #download({ id, voice_name: voice }) {
+    download(await this.#api.audioUrl(id), voice ?? "recording");
+  }
+
+  /** The form of the Generate page, filled in; nothing is made, or charged, before Generate is pressed there. */
+  async #again({ id }) {
+    const { redirect_url: address } = await this.#api.regeneration(id);
+    const link = element("a", { href: address, "data-link": true, hidden: true });
+    document.body.append(link);
+    link.click();
+    link.remove();
   }
 
   async #remove({ id, status }) {
@@ -112,12 +182,7 @@ export class HistoryView {
       action: "Delete recording",
     });
     if (!agreed) return;
-    try {
-      await this.#api.removeGeneration(id);
-    } catch (error) {
-      showError(this.#error, error.message);
-      return;
-    }
+    await this.#api.removeGeneration(id);
     await this.#load();
     byId("history-title").focus();
   }

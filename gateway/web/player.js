@@ -1,6 +1,6 @@
 // The player at the foot of the page: one <audio> element that everything is heard through.
 
-import { byId, clock, icon } from "./dom.js";
+import { byId, clock, download, icon } from "./dom.js";
 import { Envelope } from "./envelope.js";
 import { LiveFeed } from "./feed.js";
 import { Waveform } from "./waveform.js";
@@ -13,14 +13,14 @@ const SEEK_STEP_SECONDS = 1;
  * 100 ms of sound ahead of what is heard (measured at `waiting`), so a speech that arrives at exactly its own pace
  * would stop after the first piece. Below the 150 ms in which a first sound still feels immediate.
  */
-const HOLD_MS = 130;
+const HOLD_MS = 120;
 
 /** Seconds of sound with which playback starts at once: more than a piece of a speech that arrives at its own pace. */
 const ENOUGH_SECONDS = 0.6;
 
 /**
- * What is playing: `title` and `subtitle` for people, `fileName` and `download()` (resolving to an address) when it
- * can be kept, `live` while more of it is still being made.
+ * What is playing: `title` and `subtitle` for people, `download()` (resolving to an address) when it can be kept,
+ * `live` while more of it is still being made.
  */
 export class Player {
   #dock = byId("dock");
@@ -67,26 +67,39 @@ export class Player {
     return this.#audio.currentTime;
   }
 
+  get ended() {
+    return this.#audio.ended;
+  }
+
+  /** Whether it plays, or will as soon as there is something to hear. */
+  get playing() {
+    return this.#held || (!this.#audio.paused && !this.#audio.ended);
+  }
+
   /**
    * Make ready for bytes that are still to come, and ask for playback at once: browsers allow it now, in the press of
    * a key or button, and not a second later. `append` what arrives, then `finish`. `firstSound` resolves to the time
-   * (performance.now()) at which the speech is first heard.
+   * (performance.now()) at which the speech is first heard. With `at` it goes on at that second, where it was `paused`
+   * only when asked to.
    */
-  startLive(item) {
+  startLive(item, { at = 0, paused = false } = {}) {
     this.#begin(item);
     const feed = new LiveFeed(this.#audio);
     const envelope = new Envelope(() => this.#draw());
     this.#feed = feed;
     this.#envelope = envelope;
-    this.#play(); // for the browser's permission only; the first bytes start it
-    this.#audio.pause();
-    this.#held = true;
+    if (at > 0) this.#audio.currentTime = at; // counts once there is something to go to
+    if (!paused) {
+      this.#play(); // for the browser's permission only; the first bytes start it
+      this.#audio.pause();
+      this.#held = true;
+    }
     return {
       firstSound: this.#nextSound(),
       append: async (bytes) => {
-        this.#holdFromNow();
+        if (this.received >= at) this.#holdFromNow();
         await feed.append(bytes);
-        if (this.received >= ENOUGH_SECONDS) this.#startHeld();
+        if (this.received >= at + ENOUGH_SECONDS) this.#startHeld();
         envelope.push(bytes);
       },
       finish: () => {
@@ -99,11 +112,13 @@ export class Player {
   }
 
   /** Play an address, from `at` seconds on. Answers {firstSound} as startLive does. */
-  startUrl(url, item, { at = 0 } = {}) {
+  startUrl(url, item, { at = 0, paused = false } = {}) {
     this.#begin(item);
     this.#audio.src = url;
+    this.#envelope = new Envelope(() => this.#draw());
+    this.#envelope.outline(url, this.#replaced.signal);
     if (at > 0) this.#once("loadedmetadata", () => this.#moveTo(at));
-    this.#play();
+    if (!paused) this.#play();
     return { firstSound: this.#nextSound() };
   }
 
@@ -152,6 +167,7 @@ export class Player {
   }
 
   #close() {
+    this.#replaced.abort();
     this.#feed?.abandon();
     this.#feed = null;
     this.#audio.removeAttribute("src");
@@ -180,10 +196,6 @@ export class Player {
     this.#showState();
   }
 
-  get #playing() {
-    return this.#held || (!this.#audio.paused && !this.#audio.ended);
-  }
-
   #nextSound() {
     return new Promise((resolve) => {
       this.#once("playing", () => resolve(performance.now()));
@@ -196,7 +208,7 @@ export class Player {
   }
 
   #playOrPause() {
-    if (this.#playing) {
+    if (this.playing) {
       this.#held = false;
       this.#audio.pause();
       this.#showState();
@@ -221,15 +233,11 @@ export class Player {
 
   async #save() {
     const item = this.#item;
-    const link = document.createElement("a");
     try {
-      link.href = await item.download();
+      download(await item.download(), item.title);
     } catch (error) {
       this.onError(error.message);
-      return;
     }
-    link.download = item.fileName;
-    link.click();
   }
 
   #reportError() {
@@ -248,7 +256,7 @@ export class Player {
   }
 
   #showState() {
-    const playing = this.#playing;
+    const playing = this.playing;
     const shown = playing ? "pause" : "play";
     if (this.#toggle.dataset.shows !== shown) {
       this.#toggle.dataset.shows = shown;
@@ -263,7 +271,7 @@ export class Player {
     this.#frame = requestAnimationFrame(() => {
       this.#frame = 0;
       this.#draw();
-      if (this.#playing) this.#animate();
+      if (this.playing) this.#animate();
     });
   }
 

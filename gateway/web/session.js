@@ -2,6 +2,7 @@
 //
 // The token is kept in this object alone, not in web storage, so that nothing else on the origin can read it later.
 
+const FACTS_ROUTE = "/api/page";
 const TOKEN_ROUTE = "/api/dev/token";
 
 /** Seconds before its end at which a token is replaced, so that no request starts with one about to expire. */
@@ -10,11 +11,16 @@ const RENEW_BEFORE_SECONDS = 60;
 /** The server does not sign this page in. `message` is for people. */
 export class SignInRefused extends Error {}
 
+/** The project where accounts are refused. `message` is for people. */
+export class Refused extends Error {}
+
 export class Session {
   #token = null;
   #expiresAt = 0; // milliseconds of performance.now(), which a changed wall clock does not move
   #pasted = false;
   #pending = null;
+  #facts = null;
+  #supabase = null;
   #onRefused;
 
   /** `onRefused(error)` is called each time nobody can be signed in, before the error is thrown. */
@@ -22,9 +28,18 @@ export class Session {
     this.#onRefused = onRefused;
   }
 
-  /** True when the token came from the server by itself, not from somebody's clipboard. */
+  /** True when the server signs this page in by itself: there is nobody to sign out. */
   get automatic() {
-    return !this.#pasted;
+    return !this.#pasted && !this.#supabase;
+  }
+
+  /** What differs from one server to the next: how to sign in, limits of recordings, prices. */
+  facts() {
+    this.#facts ??= readFacts().catch((error) => {
+      this.#facts = null; // asked again the next time
+      throw error;
+    });
+    return this.#facts;
   }
 
   /** The current token, fetched or renewed when needed. Throws SignInRefused, or TypeError without a network. */
@@ -42,9 +57,20 @@ export class Session {
 
   /** Use a token that somebody pasted. The server is the judge of it. */
   use(token) {
-    this.#token = token;
     this.#pasted = true;
-    this.#expiresAt = Infinity;
+    this.#keep({ token, seconds: Infinity });
+  }
+
+  /** Sign in with an account of the project. Throws Refused, or TypeError without a network. */
+  async signIn(email, password) {
+    const project = await this.#project();
+    this.#keep(await project.signIn(email, password));
+  }
+
+  /** Sign out, here and where the account is. */
+  async signOut() {
+    await this.#supabase?.signOut(this.#token);
+    this.reset();
   }
 
   /** Go back to signing in by itself. */
@@ -55,15 +81,38 @@ export class Session {
 
   async #signIn() {
     if (this.#pasted) throw this.#refused("The access token was refused or has expired.");
+    if (await this.#project()) return this.#keep(await this.#renewed());
     const response = await fetch(TOKEN_ROUTE, { method: "POST" });
-    const answer = await response.json().catch(() => ({}));
-    if (!response.ok || typeof answer.token !== "string") {
+    const { token, expires_in: seconds = 0 } = await response.json().catch(() => ({}));
+    if (!response.ok || typeof token !== "string") {
       throw this.#refused("This server did not sign the page in by itself.");
     }
-    const seconds = Math.max(0, (answer.expires_in ?? 0) - RENEW_BEFORE_SECONDS);
-    this.#token = answer.token;
-    this.#expiresAt = performance.now() + seconds * 1000;
-    return this.#token;
+    return this.#keep({ token, seconds });
+  }
+
+  /** Where accounts are, null on a server without any. */
+  async #project() {
+    const { sign_in: way } = await this.facts();
+    if (way.method === "supabase" && !this.#supabase) {
+      const { Supabase } = await import("./supabase.js");
+      this.#supabase ??= new Supabase(way);
+    }
+    return this.#supabase;
+  }
+
+  async #renewed() {
+    if (!this.#supabase.remembers) throw this.#refused("");
+    try {
+      return await this.#supabase.renew();
+    } catch (error) {
+      throw error instanceof Refused ? this.#refused("Your session has ended. Please sign in again.") : error;
+    }
+  }
+
+  #keep({ token, seconds }) {
+    this.#token = token;
+    this.#expiresAt = performance.now() + Math.max(0, seconds - RENEW_BEFORE_SECONDS) * 1000;
+    return token;
   }
 
   #refused(words) {
@@ -71,4 +120,10 @@ export class Session {
     this.#onRefused(error);
     return error;
   }
+}
+
+async function readFacts() {
+  const response = await fetch(FACTS_ROUTE);
+  if (!response.ok) throw new Error(`The server answered ${response.status}. Try again in a moment.`);
+  return response.json();
 }

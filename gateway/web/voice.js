@@ -28,6 +28,11 @@ export function obstacle(voice, provider) {
   return `Made with ${providerName(providerOf(voice))}; this server speaks with ${providerName(provider)} now.`;
 }
 
+/** A price as people write it. */
+export function dollars(price) {
+  return `US$${price.toFixed(2)}`;
+}
+
 /** A small picture that is always the same for one voice and differs between voices. Decorative. */
 export function voicePrint(voice) {
   const bars = Array.from({ length: PRINT_BARS }, (_, index) => {

@@ -26,8 +26,8 @@ export class Waveform {
     return growing ? Math.max(seconds, SHORTEST_SECONDS) : seconds;
   }
 
-  /** Draw `bars` over `span` seconds; what lies before `position` seconds counts as played. */
-  draw({ bars, span, position }) {
+  /** Draw `bars` over `span` seconds; what lies between `start` and `position`, in seconds, counts as played. */
+  draw({ bars, span, position, start = 0 }) {
     const { width, height } = this.#resize();
     const paint = this.#canvas.getContext("2d");
     const columns = Math.floor(width / COLUMN_STEP);
@@ -37,7 +37,7 @@ export class Waveform {
       const from = (column / columns) * span;
       const level = loudest(bars, from, ((column + 1) / columns) * span);
       const tall = Math.max(FLOOR, level) * height;
-      paint.fillStyle = from < position ? colours.played : level > 0 ? colours.waiting : colours.empty;
+      paint.fillStyle = from >= start && from < position ? colours.played : level > 0 ? colours.waiting : colours.empty;
       paint.beginPath();
       paint.roundRect(column * COLUMN_STEP, (height - tall) / 2, COLUMN_WIDTH, tall, COLUMN_WIDTH / 2);
       paint.fill();

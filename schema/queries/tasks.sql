@@ -14,6 +14,15 @@ where generation_id = :generation_id and user_id = :owner
 order by created_at desc, id desc
 limit 1;
 
+-- name: running
+select id, user_id, type, status, modal_job_id, error, generation_id, voice_id, modal_poll_count, metadata, result,
+  created_at, updated_at, completed_at, provider, provider_job_id, provider_status, provider_poll_count,
+  cancellation_requested
+from public.tasks
+where user_id = :owner and status in ('pending', 'processing')
+order by created_at desc, id desc
+limit :limit;
+
 -- name: insert
 -- A second active task of type generate breaks idx_tasks_generate_one_active_per_user.
 insert into public.tasks (

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import httpx
 
-from tests.contract.rows import AUDIO, CATEGORY_OF_STATUS, ERROR, NOTHING, File, Form, Raw, Row
+from tests.contract.rows import AUDIO, CATEGORY_OF_STATUS, ERROR, EVENTS, NOTHING, File, Form, Raw, Row
 from tests.contract.shapes import Made, Shape, complaint
 from tests.contract.things import Names
 from tests.contract.world import User, World
@@ -92,6 +93,9 @@ def check(answer: httpx.Response, row: Row, made: Names, *, status: int, shape: 
     elif shape is AUDIO:
         assert answer.headers["Content-Type"] in {"audio/mpeg", "audio/wav"}
         assert answer.content
+    elif shape is EVENTS:
+        assert answer.headers["Content-Type"] == "text/event-stream"
+        assert re.fullmatch(r'retry: \d+\n\nevent: task\ndata: {.*"status":"(completed|failed)".*}\n\n', answer.text)
     else:
         found = complaint(_json(answer), filled_in(shape, made))
         assert found is None, found

@@ -23,6 +23,9 @@ NOTHING: Final = object()
 AUDIO: Final = object()
 """The shape of an answer that is audio, and not empty."""
 
+EVENTS: Final = object()
+"""The shape of an answer that is server-sent events, the last one a task that has ended."""
+
 MODES = ("qwen", "modal")
 
 CATEGORY_OF_STATUS = {400: "validation", 413: "validation"}

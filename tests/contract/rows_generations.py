@@ -118,6 +118,19 @@ _LIST = [
         given={"voice": Voice(DELETED), "generation": Generation({"voice_id": Made("{voice}")})},
     ),
     Row(
+        f"product 4, {LINE}: the task of one that is being made, to follow it by",
+        "GET /generations",
+        200,
+        shape={
+            "generations": [{**GENERATION, "status": "processing", "task_id": Made("{task}")}],
+            "pagination": pagination(total=1, pages=1),
+        },
+        given={
+            "generation": Generation({"status": "processing"}),
+            "task": Task({"generation_id": Made("{generation}")}),
+        },
+    ),
+    Row(
         f"{LINE}: none", "GET /generations", 200, shape={"generations": [], "pagination": pagination(total=0, pages=1)}
     ),
     Row(

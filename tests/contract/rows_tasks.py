@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from tests.contract.rows import Raw, Row, unknown_ids
+from tests.contract.rows import EVENTS, Raw, Row, unknown_ids
 from tests.contract.shapes import OK, TASK, Made, absolute_url
 from tests.contract.things import Generation, Task, Thing
 
 LINE = "1.8 tasks/:id"
 SHAPE = "2.2 tasks/:id"
+EVENTS_LINE = "product 4 tasks/:id/events"
 DELETE = "1.8 tasks/:id"
 CANCEL = "1.8 tasks/:id/cancel"
 
@@ -177,4 +178,12 @@ _CANCELS = [
     *unknown_ids(CANCEL, "POST /tasks/{id}/cancel"),
 ]
 
-ROWS = [*_READS, *_DELETES, *_CANCELS]
+_EVENTS = [
+    *(
+        Row(f"{EVENTS_LINE}: {status}", "GET /tasks/{task}/events", 200, shape=EVENTS, given=generated(status))
+        for status in ("completed", "failed")
+    ),
+    *unknown_ids(EVENTS_LINE, "GET /tasks/{id}/events"),
+]
+
+ROWS = [*_READS, *_EVENTS, *_DELETES, *_CANCELS]

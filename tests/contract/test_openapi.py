@@ -75,6 +75,7 @@ class VoiceOfTheOther:
 
 
 INSTEAD: dict[str, Json] = {
+    "get_tasks_events": {"task_id": Task({"status": "completed"})},  # of another the answer goes on
     "post_clone_finalize": {"voice_id": Upload()},
     "post_voices_design": {"task_id": Preview()},
     "post_voices_restore": {"voice_id": Voice({"deleted_at": datetime(2026, 1, 1, tzinfo=UTC)})},

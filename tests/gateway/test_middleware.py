@@ -266,7 +266,9 @@ class TestHttpVersion:
         assert (answer.status, answer.headers["connection"]) == (505, "close")
         assert "HTTP/1.1" in detail(answer)
 
-    @pytest.mark.parametrize("path", ["/api/generate/streams", "/api/generations/a/b/stream", "/x/api/generate/stream"])
+    @pytest.mark.parametrize(
+        "path", ["/api/generate/streams", "/api/generations/a/b/stream", "/x/api/generate/stream", "/api/tasks/a"]
+    )
     async def test_stream_paths_are_exact(self, path: str) -> None:
         assert STREAM_PATHS.fullmatch(path) is None
 

@@ -20,8 +20,9 @@ from gateway.auth import User
 from gateway.errors import ApiError
 from gateway.media import RECORDING_TYPES
 from gateway.middleware.body import MAX_UPLOAD_BYTES
+from gateway.request_tracker import RequestTracker
 from gateway.routes import links
-from gateway.server import RequestTracker, serve
+from gateway.server import serve
 from gateway.shutdown import Shutdown
 from gateway.signing import Purpose
 from storage.spool import HELD_BYTES

@@ -10,7 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from shutil import which
@@ -33,6 +33,7 @@ from gateway import acceptor, http1
 from gateway.connection import Connection, connection_of
 from gateway.errors import ApiError, exception_handlers
 from gateway.middleware import wrap
+from gateway.request_tracker import parting_of
 from gateway.server import NOTSENT_LOWAT_BYTES, YOUNGER_COLLECTIONS, CannotListen, listen, run, serve
 from gateway.settings import Settings, load_settings
 from gateway.shutdown import Shutdown
@@ -72,7 +73,8 @@ class Work:
 
 
 class Stream:
-    """`?end=clean` ends with the last chunk, `cut` without it, `never` goes on until it is told to stop."""
+    """`?end=clean` ends with the last chunk, `cut` without it, `never` goes on until it is told to stop,
+    `news` until the server wants its clients to leave."""
 
     def __init__(self) -> None:
         self.release = anyio.Event()
@@ -88,13 +90,15 @@ class Stream:
             await send({"type": "http.response.body", "body": PIECE, "more_body": True})
         if end == "wait":
             await self.release.wait()
+        if end == "news":
+            await parting_of(scope).wait()
         if end == "flood":
             await self._flood(receive, send)
         if end == "reset":
             connection = connection_of(scope)
             assert connection is not None
             connection.reset()
-        if end in {"clean", "wait"}:
+        if end in {"clean", "wait", "news"}:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _flood(self, receive: Receive, send: Send) -> None:
@@ -375,6 +379,15 @@ class TestStopping:
             answer = await read_all(listener)
             assert answer.count(PIECE) == PIECES
             assert answer.endswith(b"0\r\n\r\n")
+            await server.ended.wait()
+
+    @pytest.mark.parametrize("way", [Shutdown.request, Shutdown.hand_over])
+    async def test_an_answer_that_only_waits_for_news_holds_nothing_up(self, way: Callable[[Shutdown], None]) -> None:
+        async with running(UTTER_DRAIN_SECONDS="3600") as server, await server.connect() as listener:
+            await listener.send(b"GET /api/generate/stream?end=news HTTP/1.1\r\nHost: x\r\n\r\n")
+            await server.stream.started.wait()
+            way(server.stop)
+            assert (await read_all(listener)).endswith(b"0\r\n\r\n")
             await server.ended.wait()
 
     async def test_a_drain_waits_for_work_that_has_no_listener(self) -> None:

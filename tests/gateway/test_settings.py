@@ -73,6 +73,15 @@ class TestValues:
         assert settings.cors_allowed_origin == ("https://a.example", "http://localhost:3000")
         assert settings.trusted_proxies == (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("::1"))
 
+    def test_prices_are_dollars(self) -> None:
+        given = load_settings({**LOCAL, "QWEN_CLONE_PRICE_USD": "0.02", "QWEN_DESIGN_PRICE_USD": "0"})
+        assert (given.clone_price_usd, given.design_price_usd) == (0.02, 0.0)
+
+    @pytest.mark.parametrize("price", ["-0.01", "free", "nan", "1001"])
+    def test_what_is_no_price(self, price: str) -> None:
+        with pytest.raises(SettingsError, match="a number of US dollars from 0 to 1000"):
+            load_settings({**LOCAL, "QWEN_CLONE_PRICE_USD": price})
+
     def test_it_cannot_be_changed(self) -> None:
         settings = load_settings(LOCAL)
         with pytest.raises(dataclasses.FrozenInstanceError):

@@ -44,14 +44,14 @@ _LOOK_AGAIN = """(deadline) => new Promise((resolve, reject) => {
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """A headless Chromium of the system; skips the test with one line when there is none."""
+def chromium(*arguments: str) -> Iterator[Browser]:
+    """A headless Chromium of the system, with more arguments; skips the test with one line when there is none."""
     path = next((found for name in NAMES if (found := shutil.which(name))), None)
     if path is None:
         pytest.skip(f"no {' or '.join(NAMES)} on this machine: install Debian's package chromium")
     expect.set_options(timeout=WAIT_MS)  # 5 s by default, which a busy machine takes to cancel a generation
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=path, args=[*ARGUMENTS, *arguments])
         try:
             yield browser
         finally:
@@ -100,9 +100,9 @@ class Tab:
         """Whether an answer of such a request has been read to its end, or given up."""
         return any(one.method == method and urlsplit(one.url).path == path for one in self.finished)
 
-    def strangers(self) -> list[str]:
-        """Addresses asked for that are not the gateway's. A blob lives in the page itself."""
-        ours = (self.base_url, f"blob:{self.base_url}")
+    def strangers(self, *others: str) -> list[str]:
+        """Addresses asked for that are neither the gateway's nor below `others`. A blob lives in the page itself."""
+        ours = (f"{self.base_url}/", f"blob:{self.base_url}/", *(f"{origin}/" for origin in others))
         return [one.url for one in self.requested if not one.url.startswith(ours)]
 
     def complaints_beside_the_cut(self) -> list[str]:

@@ -27,6 +27,7 @@ class Cable(ThreadingTCPServer):
         self._open: set[socket.socket] = set()
         self._answers_pass = threading.Event()
         self._answers_pass.set()
+        self._plugged = True
         super().__init__(("127.0.0.1", 0), _Relay)
 
     @property
@@ -41,6 +42,16 @@ class Cable(ThreadingTCPServer):
             with suppress(OSError):  # the peer was faster
                 end.shutdown(socket.SHUT_RDWR)
 
+    def unplug(self) -> None:
+        """End every connection, new ones too until `plug`: a browser repeats by itself what was only cut."""
+        with self._lock:
+            self._plugged = False
+        self.cut()
+
+    def plug(self) -> None:
+        """Relay new connections again."""
+        self._plugged = True
+
     def hold(self) -> None:
         """What the target says waits from now on; what it is told still reaches it."""
         self._answers_pass.clear()
@@ -53,10 +64,12 @@ class Cable(ThreadingTCPServer):
         """Return when answers may pass."""
         self._answers_pass.wait()
 
-    def keep(self, *ends: socket.socket) -> None:
-        """Remember the two ends of a connection for `cut`."""
+    def keep(self, *ends: socket.socket) -> bool:
+        """Remember the two ends of a connection for `cut`. False when there is no network for them."""
         with self._lock:
-            self._open.update(ends)
+            if self._plugged:
+                self._open.update(ends)
+            return self._plugged
 
 
 class _Relay(BaseRequestHandler):
@@ -64,7 +77,8 @@ class _Relay(BaseRequestHandler):
         near = cast("socket.socket", self.request)
         cable = cast("Cable", self.server)
         with socket.create_connection(cable.target) as far:
-            cable.keep(near, far)
+            if not cable.keep(near, far):
+                return
             upstream = threading.Thread(target=_pump, args=(near, far, _at_once), daemon=True)
             upstream.start()
             _pump(far, near, cable.wait_until_released)

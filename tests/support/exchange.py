@@ -57,6 +57,10 @@ class Exchange:
         """Wait for so many bytes of the body."""
         await self._until(lambda: len(self.body) >= size)
 
+    async def holds(self, what: bytes) -> None:
+        """Wait until the body has this in it."""
+        await self._until(lambda: what in self.body)
+
     async def over(self) -> None:
         """Wait until the app is done with the request."""
         with anyio.fail_after(WAIT_SECONDS):

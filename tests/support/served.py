@@ -109,7 +109,8 @@ def serving(stack: Stack, folder: Path, *arguments: object, **more: str) -> Iter
         )
     served = Served(stack, process, log)
     try:
-        served.until_logged("workers.ready")
+        # One process alone has nobody to tell that all are ready.
+        served.until_logged("workers.ready" if "--workers" in arguments else "server.listening")
         url = served.lines("server.listening")[0]["url"]
         served.stack = replace(stack, base_url=url)
         yield served
@@ -118,7 +119,8 @@ def serving(stack: Stack, folder: Path, *arguments: object, **more: str) -> Iter
 
 
 def _end(served: Served) -> None:
-    left = [psutil.Process(line["pid"]) for line in served.lines("server.listening") if psutil.pid_exists(line["pid"])]
+    workers = (line["pid"] for line in served.lines("server.listening") if "pid" in line)  # one process alone has none
+    left = [psutil.Process(pid) for pid in workers if psutil.pid_exists(pid)]
     if served.process.poll() is None:
         served.process.kill()
         served.process.wait()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from gateway.routes import docs, public
+from gateway.routes import docs, page, public
 from gateway.routes.operations import Answer, Auth, Json, Operation, Raw
 from schema.http import Health, Languages, Readiness
+from schema.http_page import PageFacts
 
 ROWS: tuple[Operation, ...] = (
     Operation(
@@ -33,6 +34,14 @@ ROWS: tuple[Operation, ...] = (
         "Languages, and what the active provider can do",
         Auth.NOBODY,
         {200: Languages},
+    ),
+    Operation(
+        "GET",
+        "/page",
+        page.facts,
+        "How to sign in, what a recording must be like, what making a voice costs",
+        Auth.NOBODY,
+        {200: PageFacts},
     ),
     Operation(
         "GET",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.idempotency import HEADER, MAX_KEY_CHARS
-from gateway.routes import generate, generations, listen, tasks
+from gateway.routes import generate, generations, listen, task_events, tasks
 from gateway.routes.operations import (
     AUDIO,
     PAGING,
@@ -17,6 +17,7 @@ from gateway.routes.operations import (
     Parameter,
     Raw,
 )
+from gateway.task_events import EVENT_STREAM
 from schema.http import (
     Done,
     GenerateAccepted,
@@ -119,6 +120,19 @@ ROWS: tuple[Operation, ...] = (
         "How the work goes on",
         Auth.SIGNED_IN,
         {200: Task},
+    ),
+    Operation(
+        "GET",
+        "/tasks/{task_id}/events",
+        task_events.events,
+        "The same, told as it changes",
+        Auth.SIGNED_IN,
+        {
+            200: Answer(
+                "Server-sent events `task`, each one a Task, until it has ended; or `gone`.", Raw((EVENT_STREAM,))
+            )
+        },
+        streams=True,
     ),
     Operation(
         "DELETE",
