@@ -22,6 +22,9 @@ BOUNDS: dict[str, dict[str, float]] = {
         "MAX_PREVIEW_TEXT_CHARS": 1024,
         "PAGE_SIZE": 100,
         "MAX_PAGE_INDEX": 200,
+        "MIN_SAMPLE_RATE": 24_000,  # reference 3.1
+        "MIN_RECORDING_SECONDS": 3.0,
+        "MAX_RECORDING_SECONDS": 60.0,
     },
     "customization_answers": {"MAX_ANSWER_BYTES": 16_777_216},
     # Reference 1.9: at least 1 MiB, clients use 4 to 10.
