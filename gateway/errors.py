@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ExceptionHandler
 
+from gateway.frames import forget_frames
 from protocol.errors import Category, ProviderFailure
 from storage.errors import ActiveTaskExists, DatabaseUnavailable, RequestKeyTaken, UnknownUser
 from storage.objects import ObjectStoreUnavailable
@@ -113,7 +114,9 @@ def error_response(error: ApiError) -> Response:
 
 
 async def _answer(_request: Request, error: Exception) -> Response:
-    return error_response(as_api_error(error))
+    response = error_response(as_api_error(error))
+    forget_frames(error)
+    return response
 
 
 def exception_handlers() -> dict[type[Exception], ExceptionHandler]:

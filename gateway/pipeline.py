@@ -11,10 +11,12 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 from gateway.audio_log import LogState
+from gateway.frames import forget_frames
 from gateway.persister import Persister
 from gateway.providers.base import SpeechProvider
 from gateway.redaction import without_quotes
 from gateway.running import EndReason, RunningGeneration
+from gateway.task_groups import until_cancelled
 from protocol.errors import Fault, ProviderFailure
 
 CLEANUP_SECONDS = 5.0
@@ -67,12 +69,10 @@ async def _speak_and_store(
     running: RunningGeneration, provider: SpeechProvider, persister: Persister, place: Place
 ) -> None:
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_write_rows, running, persister, tasks.cancel_scope)
-        tasks.start_soon(_follow_status, running, persister)
+        tasks.start_soon(until_cancelled, _write_rows, running, persister, tasks.cancel_scope)
+        tasks.start_soon(until_cancelled, _follow_status, running, persister)
         await _speak(running, provider, persister, place)
-        # Not cancelled: anyio (4.16, `task_done`) keeps the exception of a cancelled child in a reference cycle, and
-        # its frames would keep the audio in memory until the garbage collector comes by.
-        running.end_status()
+        running.end_status()  # of what was noted before, the last may still be on its way
         tasks.cancel_scope.deadline = anyio.current_time() + LAST_STATUS_SECONDS
     if running.log.state is LogState.OPEN:
         running.log.fail(ProviderFailure(Fault.CANCELLED))  # the rows were refused, so nobody listens
@@ -91,6 +91,7 @@ async def _speak(running: RunningGeneration, provider: SpeechProvider, persister
         )
     except ProviderFailure as failure:
         await _failed(running, persister, failure)
+        forget_frames(failure)
     except Exception:
         running.trace.log.exception("generation.crashed")
         await _failed(running, persister, ProviderFailure(Fault.UNKNOWN))
@@ -143,7 +144,7 @@ async def _failed(running: RunningGeneration, persister: Persister, failure: Pro
         recorded.set()
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(record)
+        tasks.start_soon(until_cancelled, record)
         with anyio.move_on_after(ROWS_FIRST_SECONDS):
             await recorded.wait()
         running.log.fail(failure)

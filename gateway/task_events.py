@@ -17,6 +17,7 @@ from gateway.request_tracker import parting_of
 from gateway.responses import NO_STORE
 from gateway.running import ACTIVE
 from gateway.sending import send_while_connected
+from gateway.task_groups import until_cancelled
 from gateway.task_news import TaskNews, Watch
 from schema.http import Task
 from storage.errors import StorageError, UnknownUser
@@ -105,7 +106,7 @@ class TaskEventsResponse:
                     await parting.wait()
                     tasks.cancel_scope.cancel()
 
-                tasks.start_soon(part)
+                tasks.start_soon(until_cancelled, part)
                 await self._watch.wait()
                 tasks.cancel_scope.cancel()
 

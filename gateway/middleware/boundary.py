@@ -7,6 +7,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import as_api_error, error_response
+from gateway.frames import forget_frames
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger("utter.http")
 
@@ -36,13 +37,13 @@ class ErrorBoundary:
             await self._app(scope, receive, watch_start)
         except Exception as error:
             response = _tell(error, started=started)
+            forget_frames(error)
             if not started:
                 await response(scope, receive, send)
 
 
 def _tell(error: Exception, *, started: bool) -> Response:
-    """The answer; the log is told what people are not. The error found for it is often `error` itself: kept in a frame
-    of that error's traceback, it would stay until the garbage collector comes."""
+    """The answer; the log is told what people are not."""
     answer = as_api_error(error)
     if answer.status == 500 or started:
         _log.error("http.failed", answer_started=started, exc_info=error)

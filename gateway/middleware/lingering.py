@@ -12,6 +12,8 @@ import anyio
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.task_groups import until_cancelled
+
 LINGER_SECONDS = 30.0
 """How long a refused client's bytes are read and thrown away. nginx's default (`lingering_time`): many clients read
 nothing before they have sent all, and v1's page sends up to 50 MB."""
@@ -51,7 +53,7 @@ class LingeringClose:
         quiet = anyio.Event()
         async with anyio.create_task_group() as tasks:
             # It goes on during the last send, which needs room in the queue.
-            tasks.start_soon(self._discard, incoming, quiet)
+            tasks.start_soon(until_cancelled, self._discard, incoming, quiet)
             with anyio.move_on_after(self._seconds):
                 await quiet.wait()
             await send({"type": "http.response.body", "body": b"", "more_body": False})

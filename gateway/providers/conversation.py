@@ -16,6 +16,7 @@ import anyio
 from gateway.providers.audio_path import AudioPath
 from gateway.providers.base import Clearance, Sink
 from gateway.providers.deadlines import SessionClock
+from gateway.task_groups import until_cancelled
 from gateway.tracing import Trace
 from gateway.transports import MessageRefused, Transport, TransportClosed
 from protocol.errors import Fault, ProviderFailure, RemoteProtocolError, VendorError
@@ -78,7 +79,7 @@ class Conversation:
 
     async def _converse(self, flight: list[str]) -> SessionFinished:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._send, flight)
+            tasks.start_soon(until_cancelled, self._send, flight)
             # Returned, not raised: what is raised here would reach the caller inside an exception group.
             ending = await self._follow()
             tasks.cancel_scope.cancel()
