@@ -14,6 +14,7 @@ from websockets.asyncio.client import connect as websockets_connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.frames import CloseCode
 
+from gateway.frames import forget_frames
 from gateway.transports import (
     CLOSE_HANDSHAKE_SECONDS,
     MAX_QUEUED_MESSAGES,
@@ -72,6 +73,16 @@ class AsyncioWebSocketTransport:
         self._connection.transport.abort()
 
 
+class _Connection(ClientConnection):
+    """A connection that does not wait for the garbage collector, audio and all: its parser, a generator that never
+    ends by itself, holds it, and so does the exception that a cut leaves there (websockets 17, `Protocol.parse`)."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.protocol.parser.close()
+        forget_frames(self.protocol.parser_exc)
+
+
 class _ConnectOnce(websockets_connect):
     """`websockets.connect` that takes a redirect for the refusal it is: our key goes to the configured host only."""
 
@@ -93,6 +104,7 @@ async def _open(url: str, headers: Mapping[str, str], keepalive: Keepalive) -> C
     try:
         return await _ConnectOnce(
             url,
+            create_connection=_Connection,
             compression=None,  # base64 of MP3 does not shrink enough to pay for the time
             additional_headers=dict(headers),
             user_agent_header=None,

@@ -104,6 +104,24 @@ ROWS = [
         auth=Auth.NONE,
     ),
     Row(
+        "product 17 page: what it is told before anybody is signed in",
+        "GET /page",
+        200,
+        shape={
+            "sign_in": {"method": "development", "supabase_url": "", "supabase_anon_key": ""},
+            "recording": {
+                "max_bytes": int,
+                "min_seconds": 3.0,
+                "max_seconds": 60.0,
+                "advised_seconds": lambda found: found == [10.0, 20.0],
+                "sample_rate": 24_000,
+            },
+            "clone_price_usd": float,
+            "design_price_usd": float,
+        },
+        auth=Auth.NONE,
+    ),
+    Row(
         "product 4 openapi: made from the types",
         "GET /openapi.json",
         200,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 import threading
+from contextlib import suppress
 from typing import Any
 
 import anyio
 import pytest
+from websockets.asyncio.client import ClientConnection
+from websockets.client import ClientProtocol
 
 from gateway.transports import (
     MAX_REFUSAL_BYTES,
@@ -21,6 +25,7 @@ from gateway.transports import (
 )
 from protocol.events import MAX_MESSAGE_BYTES
 from tests.support.backends import BACKENDS
+from tests.support.collector import collector_off
 from tests.support.websocket_servers import (
     NO_CLOSE_FRAME,
     QUIET,
@@ -148,6 +153,18 @@ async def test_a_cut_has_no_close_frame(connect: Connect, serve: Serve) -> None:
             with pytest.raises(TransportClosed) as caught:
                 await transport.receive()
             assert caught.value.code == NO_CLOSE_FRAME
+
+
+async def test_a_cut_connection_does_not_wait_for_the_garbage_collector(connect: Connect, serve: Serve) -> None:
+    with collector_off():
+        with serve(Peer.cut) as server:
+            async with connect(server.url, {}, QUIET) as transport:
+                with suppress(TransportClosed):  # which pytest.raises would keep
+                    await transport.receive()
+            del transport
+        with anyio.fail_after(10):
+            while any(issubclass(type(one), ClientConnection | ClientProtocol) for one in gc.get_objects()):
+                await anyio.sleep(0.01)
 
 
 async def test_the_largest_message_passes_and_one_more_byte_is_refused(connect: Connect, serve: Serve) -> None:
