@@ -16,6 +16,7 @@ from gateway.admission import admit, estimated_minutes
 from gateway.auth import User
 from gateway.delivery import CLIENT_GONE, ClientGone, while_connected
 from gateway.errors import ApiError, as_api_error
+from gateway.frames import forget_frames
 from gateway.idempotency import HEADER as KEY_HEADER
 from gateway.idempotency import Earlier, find_earlier, read_key
 from gateway.modal import ModalOrder
@@ -49,10 +50,8 @@ async def generate(request: Request) -> Response:
         if earlier is None:
             try:
                 order = await _begin_task(services, user, trace, wanted)
-            except RequestKeyTaken:  # by the same request, at this moment
-                earlier = await find_earlier(services.database, user.id, wanted.key)
-                if earlier is None:
-                    raise
+            except RequestKeyTaken as taken:
+                earlier = await _begun_meanwhile(services, user, wanted, taken)
     if earlier is not None:
         return _accepted_before(request, earlier)
     minutes = cast("float", order.metadata["estimated_duration_minutes"])
@@ -71,10 +70,8 @@ async def generate_stream(request: Request) -> Answer:
         if earlier is None:
             try:
                 running = await _start(services, user, trace, wanted, "generate_stream")
-            except RequestKeyTaken:
-                earlier = await find_earlier(services.database, user.id, wanted.key)
-                if earlier is None:
-                    raise
+            except RequestKeyTaken as taken:
+                earlier = await _begun_meanwhile(services, user, wanted, taken)
         if earlier is not None:
             return await _played_again(request, user, earlier)
         return await _from_its_beginning(request, running, trace)
@@ -86,6 +83,15 @@ class _Wanted:
 
     request: GenerateRequest
     key: RequestKey | None
+
+
+async def _begun_meanwhile(services: Services, user: User, wanted: _Wanted, taken: RequestKeyTaken) -> Earlier:
+    """What the same request began at this moment. Raises `taken` when there is no such thing."""
+    earlier = await find_earlier(services.database, user.id, wanted.key)
+    if earlier is None:
+        raise taken
+    forget_frames(taken)
+    return earlier
 
 
 async def _begin_task(services: Services, user: User, trace: Trace, wanted: _Wanted) -> _Order:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 
 import anyio
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from gateway.running import RunningGeneration
 from protocol.errors import Fault, ProviderFailure
 from tests.support.collector import collector_off
-from tests.support.exchange import WAIT_SECONDS, Exchange
+from tests.support.exchange import WAIT_SECONDS, Exchange, open_request
 from tests.support.gateway import Caller, Gateway, speech
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -57,6 +58,11 @@ async def cancelled(gateway: Gateway, _exchange: Exchange) -> None:
     assert await gateway.services.supervisor.cancel(generation_id)
 
 
+def held() -> list[object]:
+    """What is left of generations. Proxies of the dead answer `isinstance` with an exception."""
+    return [one for one in gc.get_objects() if issubclass(type(one), RunningGeneration | ProviderFailure)]
+
+
 @pytest.mark.parametrize("route", ["generate/stream", "generate"])
 @pytest.mark.parametrize("end", [heard, failed_at_once, failed_midway, left_at_once, left_midway, cancelled])
 async def test_nothing_of_a_generation_waits_for_the_collector(
@@ -68,6 +74,28 @@ async def test_nothing_of_a_generation_waits_for_the_collector(
             await end(gateway, exchange)
             await gateway.services.supervisor.wait_idle()
         await anyio.wait_all_tasks_blocked()
-        gateway.stage._sinks.clear()  # the test's own holds
-        gateway.stage._failure = None
-        assert not [one for one in gc.get_objects() if isinstance(one, RunningGeneration | ProviderFailure)]
+        gateway.stage.forget()
+        assert not held()
+
+
+@pytest.mark.parametrize("route", ["generate/stream", "generate"])
+async def test_neither_does_what_came_second_with_its_key(gateway: Gateway, ada: Caller, route: str) -> None:
+    body = speech((await ada.add_voice()).id, "Good morning.")
+    headers = {**ada.headers, "Idempotency-Key": "the same"}
+    with collector_off(), anyio.fail_after(WAIT_SECONDS):
+        async with AsyncExitStack() as stack:
+            asking = [
+                await stack.enter_async_context(
+                    open_request(gateway.app, "POST", f"/api/{route}", headers=headers, body=body)
+                )
+                for _ in range(4)
+            ]
+            await gateway.stage.say(PIECE)
+            gateway.stage.finish()
+            for exchange in asking:
+                await exchange.over()
+        assert [exchange.status for exchange in asking] == [200] * 4
+        await gateway.services.supervisor.wait_idle()
+        await anyio.wait_all_tasks_blocked()
+        gateway.stage.forget()
+        assert not held()

@@ -163,7 +163,7 @@ async def test_a_cut_connection_does_not_wait_for_the_garbage_collector(connect:
                     await transport.receive()
             del transport
         with anyio.fail_after(10):
-            while any(issubclass(type(one), ClientConnection | ClientProtocol) for one in gc.get_objects()):
+            while any(issubclass(type(it), ClientConnection | ClientProtocol) for it in gc.get_objects()):  # noqa: ASYNC110
                 await anyio.sleep(0.01)
 
 

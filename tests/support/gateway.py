@@ -96,6 +96,11 @@ class Stage:
         self._failure = ProviderFailure(fault)
         self._end.set()
 
+    def forget(self) -> None:
+        """Let go of what was on stage."""
+        self._sinks.clear()
+        self._failure = None
+
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
