@@ -53,12 +53,12 @@ export class Envelope {
   }
 
   /**
-   * Work out a recording that plays from an address, until `signal`. It is fetched apart from playback, past the
+   * Work out a whole recording, a blob or at an address, until `signal`. It is fetched apart from playback, past the
    * cache, where one would wait for the other.
    */
-  async outline(url, signal) {
+  async outline(source, signal) {
     try {
-      const response = await fetch(url, { signal, cache: "no-store" });
+      const response = source instanceof Blob ? new Response(source) : await fetch(source, { signal, cache: "no-store" });
       if (response.headers.get("content-type") !== "audio/mpeg") {
         const decoded = await new OfflineAudioContext(1, 1, RATE).decodeAudioData(await response.arrayBuffer());
         this.#draw(decoded.getChannelData(0), decoded.duration);

@@ -111,12 +111,12 @@ export class Player {
     };
   }
 
-  /** Play an address, from `at` seconds on. Answers {firstSound} as startLive does. */
-  startUrl(url, item, { at = 0, paused = false } = {}) {
+  /** Play an address, from `at` seconds on; `blob` is what is there, if the page has it. Answers {firstSound} as startLive. */
+  startUrl(url, item, { at = 0, paused = false, blob = null } = {}) {
     this.#begin(item);
     this.#audio.src = url;
     this.#envelope = new Envelope(() => this.#draw());
-    this.#envelope.outline(url, this.#replaced.signal);
+    this.#envelope.outline(blob ?? url, this.#replaced.signal);
     if (at > 0) this.#once("loadedmetadata", () => this.#moveTo(at));
     if (!paused) this.#play();
     return { firstSound: this.#nextSound() };

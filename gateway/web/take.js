@@ -113,8 +113,9 @@ export class Take {
 
   #listen() {
     if (this.#heard) URL.revokeObjectURL(this.#heard);
-    this.#heard = URL.createObjectURL(this.wav());
-    this.#player.startUrl(this.#heard, { title: "Your recording", subtitle: "As it will be sent" });
+    const blob = this.wav();
+    this.#heard = URL.createObjectURL(blob);
+    this.#player.startUrl(this.#heard, { title: "Your recording", subtitle: "As it will be sent" }, { blob });
   }
 
   #draw() {

@@ -259,7 +259,7 @@ def test_an_upload_that_is_cut_goes_on_with_the_next_press(
     describe(tab)
     with slow_uploads(tab):
         press_create(tab)
-        tab.until("document.querySelector('progress').value > 0.05")
+        tab.until("document.querySelector('progress[aria-label=Upload]').value > 0.05")
         cable.unplug()
         expect(problem(tab)).to_contain_text("cannot be reached")
         expect(tab.page.get_by_role("button", name="Try again")).to_be_focused()
@@ -286,7 +286,7 @@ def test_answers_that_are_lost_cost_neither_a_second_upload_nor_a_second_voice(
     with tab.page.expect_request(lambda request: request.method == "PUT"):
         tab.page.route("**/objects/**", held)
         press_create(tab)
-    tab.until("document.querySelector('progress').value === 1")  # all is sent, and nothing answered
+    tab.until("document.querySelector('progress[aria-label=Upload]').value === 1")  # all is sent, and nothing answered
     until(tab, lambda: is_stored(stack, tab))
     cable.unplug()
     cable.release()
