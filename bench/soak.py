@@ -59,11 +59,11 @@ class Look:
     connections: float
 
 
-GROWTH_UNDER_LOAD = {"memory": 6.0, "descriptors": 15.0, "tasks": 30.0, "connections": 6.0}
+GROWTH_UNDER_LOAD = {"memory": 3.0, "descriptors": 15.0, "tasks": 30.0, "connections": 6.0}
 """From the second quarter to the last: what the load's ups and downs leave between two medians. One descriptor or task
 lost in a hundred generations would be 50 in a whole run, a kilobyte lost in each 5 MiB."""
 
-GROWTH_IN_SILENCE = {"memory": 6.0, "descriptors": 8.0, "tasks": 8.0, "connections": 4.0}
+GROWTH_IN_SILENCE = {"memory": 3.0, "descriptors": 8.0, "tasks": 8.0, "connections": 4.0}
 """From the silence past the warm-up to that at the end: what pools keep open for a while."""
 
 TITLES = {
