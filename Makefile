@@ -8,7 +8,7 @@ FUZZ_CASES ?= 5000
 FUZZ_SECONDS ?= 600
 PIP := $(BIN)/pip --disable-pip-version-check --no-input
 
-.PHONY: help setup run test check style types imports fast full inner outer history mutants fuzz soak chaos report lock clean
+.PHONY: help setup run test check style types imports fast full inner outer history mutants fuzz soak chaos screenshots report lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -64,6 +64,9 @@ chaos: $(VENV)/.ready-test  ## kill -9, outages and rollouts under load, then an
 fuzz: $(VENV)/.ready-test  ## made-up messages, FUZZ_SECONDS=600; made-up requests, FUZZ_CASES=5000 in each mode
 	$(BIN)/python -m tests.fuzz $(FUZZ_SECONDS)
 	UTTER_FUZZ_CASES=$(FUZZ_CASES) $(BIN)/pytest -q -s tests/contract/test_fuzz.py
+
+screenshots: $(VENV)/.ready-test  ## the pictures of docs/page.md, by a real Chromium
+	$(BIN)/python -m tests.browser.screenshots docs/screens
 
 report: $(VENV)/.ready-test  ## docs/session-machine.md and docs/fault-matrix.md; tests fail when they are stale
 	$(BIN)/python -m protocol.report > docs/session-machine.md

@@ -22,6 +22,7 @@ COMMANDS = {
     "latency": Command("bench.latency", "time to first audio and added latency, against the bare emulator"),
     "capacity": Command("bench.capacity", "how many streams at once, and the memory they take"),
     "readers": Command("bench.readers", "a crowd of listeners, stalled ones among them, beside live streams"),
+    "page": Command("bench.page", "from the first byte to the first sound, in a real browser"),
     "soak": Command("bench.soak", "thousands of generations of every kind, and whether anything grows"),
     "hostile": Command("bench.hostile", "streams at real pace among thousands of hostile connections"),
     "websockets": Command("bench.websocket_clients", "compare WebSocket client libraries"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,20 +9,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, expect
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-
-ARGUMENTS = [
-    "--no-sandbox",  # Chromium refuses to run as root with it, and CI containers are root
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-]
+from bench.browser import NoBrowser, headless_chromium
 
 WAIT_MS = 20_000
 """Longest wait for something on the page, in milliseconds: a third of the per-test timeout."""
@@ -46,16 +34,12 @@ _LOOK_AGAIN = """(deadline) => new Promise((resolve, reject) => {
 @contextmanager
 def chromium(*arguments: str) -> Iterator[Browser]:
     """A headless Chromium of the system, with more arguments; skips the test with one line when there is none."""
-    path = next((found for name in NAMES if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip(f"no {' or '.join(NAMES)} on this machine: install Debian's package chromium")
     expect.set_options(timeout=WAIT_MS)  # 5 s by default, which a busy machine takes to cancel a generation
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=[*ARGUMENTS, *arguments])
-        try:
+    try:
+        with headless_chromium(*arguments) as browser:
             yield browser
-        finally:
-            browser.close()
+    except NoBrowser as error:
+        pytest.skip(str(error))
 
 
 @dataclass
