@@ -252,13 +252,16 @@ async def _read(response: httpx.Response, limit: int) -> bytes:
 
 
 async def _pieces(response: httpx.Response, limit: int) -> AsyncIterator[bytes]:
-    """The body as it comes, raw: no encoding was accepted. Raises `ProviderFailure`, as it may be read elsewhere.
+    """The body as it comes. Raises `ProviderFailure`, as it may be read elsewhere; also for a compressed one, which
+    was not asked for and could unpack to any size.
 
     What is beyond `limit` bytes is read, within the deadline of the call, but not kept: a stream that is left in the
     middle is closed by the garbage collector, which trio does not put up with.
     """
     size = 0
     with _as_failures():
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise RemoteProtocolError("a compressed answer, which was not asked for")
         async for piece in response.aiter_raw():
             size += len(piece)
             if size <= limit:

@@ -30,7 +30,7 @@ from gateway.spooling import open_audio_spool
 from gateway.studio import Recordings, open_studio
 from gateway.supervisor import Supervisor
 from gateway.tracing import Trace
-from protocol.errors import Fault, ProviderFailure
+from protocol.errors import Fault, ProviderFailure, VendorError
 from schema.records import NewGeneration, NewVoice
 from storage import generations, voices
 from storage.database import Database
@@ -91,9 +91,9 @@ class Stage:
         """That was all."""
         self._end.set()
 
-    def fail(self, fault: Fault) -> None:
+    def fail(self, fault: Fault, vendor: VendorError | None = None) -> None:
         """Break off."""
-        self._failure = ProviderFailure(fault)
+        self._failure = ProviderFailure(fault, vendor)
         self._end.set()
 
     def forget(self) -> None:

@@ -33,6 +33,7 @@ class Reply:
     raw: bytes | None = None
     location: str | None = None
     content_type: str | None = None
+    encoding: str | None = None
     held: bool = False
     cut: bool = False
     short: bool = False
@@ -44,7 +45,7 @@ class Reply:
 
     @property
     def headers(self) -> dict[str, str]:
-        named = {"Content-Type": self.content_type, "Location": self.location}
+        named = {"Content-Type": self.content_type, "Content-Encoding": self.encoding, "Location": self.location}
         given = {name: value for name, value in named.items() if value is not None}
         return {"Content-Length": str(len(self.body)), **given}
 

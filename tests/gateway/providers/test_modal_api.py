@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -274,6 +275,14 @@ async def test_what_calls_itself_a_document_is_no_audio(api: ModalApi, server: M
     for kind in ("audio/wav", "application/octet-stream", ""):
         server.order(name, Reply(raw=WAV, content_type=kind))
         assert await call(api, name) == WAV
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_compressed_answer_is_refused_unread(api: ModalApi, server: ModalServer, name: str) -> None:
+    """It would be kept as audio that nothing plays, or unpack to a thousand times its size."""
+    bomb = gzip.compress(bytes(10_000_000))
+    server.usual[name] = Reply(raw=bomb, content_type="", encoding="gzip")
+    assert await fault_of(api, name) is Fault.PROTOCOL_BROKEN
 
 
 async def test_a_submit_never_meets_a_stale_connection(api: ModalApi, server: ModalServer) -> None:
