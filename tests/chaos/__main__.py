@@ -23,16 +23,31 @@ import anyio
 from tests.chaos.load import Load
 from tests.chaos.scenarios import SCENARIOS
 from tests.chaos.verdict import leftovers, problems
-from tests.chaos.world import S3_KEY, open_world
+from tests.chaos.world import S3_KEY, SPEED, open_world
 
 REPORT = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 BEGIN, END = "<!-- runs: begin -->", "<!-- runs: end -->"
 
-GATEWAYS = 2
-USERS = 6
 
-MOMENTS = {"kill": 100, "database": 30, "store": 30, "provider": 30, "restart": 10, "everything": 40}
+@dataclass(frozen=True)
+class Stage:
+    """The gateways of a scenario, who uses them (see `Load`), how fast the provider speaks, in times playback, and what
+    must come of nobody's wish."""
+
+    gateways: int = 2
+    users: int = 6
+    streams_of: int = 2
+    speed: float = SPEED
+    never: frozenset[str] = frozenset()
+
+
+STAGES = {
+    "drain": Stage(gateways=1, users=64, streams_of=64, speed=1.5, never=frozenset({"resumed", "gone", "at its end"}))
+}
+"""Slow enough that fifty play at once, fast enough that each ends within the drain limit, uncut."""
+
+MOMENTS = {"kill": 100, "database": 30, "store": 30, "provider": 30, "restart": 10, "drain": 5, "everything": 40}
 """Times something is broken in a run of each scenario, unless asked for otherwise."""
 
 
@@ -61,9 +76,10 @@ class Run:
 async def run(scenario: str, moments: int, seed: int, folder: Path) -> Run:
     """One scenario in a world of its own."""
     rng = random.Random(seed)
+    stage = STAGES.get(scenario, Stage())
     began = time.monotonic()
-    async with open_world(folder, gateways=GATEWAYS, users=USERS) as world:
-        load = Load(world, random.Random(rng.random()))
+    async with open_world(folder, gateways=stage.gateways, users=stage.users, speed=stage.speed) as world:
+        load = Load(world, random.Random(rng.random()), stage.streams_of)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(load.run)
             await anyio.sleep(1.0)
@@ -71,6 +87,7 @@ async def run(scenario: str, moments: int, seed: int, folder: Path) -> Run:
             load.stopping = True
         found = await problems(world, load) + leftovers(folder)
     outcomes = Counter(asked.outcome for asked in load.asked)
+    found += [f"{outcomes[outcome]} came to {outcome}" for outcome in stage.never & outcomes.keys()]
     return Run(scenario, moments, seed, len(load.asked), outcomes, time.monotonic() - began, found)
 
 

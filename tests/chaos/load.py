@@ -36,10 +36,11 @@ class Asked:
 
 @dataclass
 class Load:
-    """Each user has one wish at a time; `asked` are all of them."""
+    """Each user has one wish at a time; `asked` are all of them. Of `streams_of` users in turn all but one stream."""
 
     world: World
     rng: random.Random
+    streams_of: int = 2
     asked: list[Asked] = field(default_factory=list)
     stopping: bool = False
 
@@ -47,7 +48,7 @@ class Load:
         """Until `stopping`, and then to the end of what was begun."""
         async with anyio.create_task_group() as tasks:
             for number, user in enumerate(self.world.users):
-                tasks.start_soon(self._wish, user, random.Random(self.rng.random()), number % 2 == 1)
+                tasks.start_soon(self._wish, user, random.Random(self.rng.random()), number % self.streams_of > 0)
 
     async def _wish(self, user: User, rng: random.Random, streamed: bool) -> None:
         while not self.stopping:

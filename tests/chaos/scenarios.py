@@ -11,6 +11,11 @@ import anyio.to_thread
 
 from tests.chaos.world import World
 
+FIFTY = 50
+
+FIFTY_PLAY_SECONDS = 60.0
+"""Until so many play at once; half a minute on a small machine."""
+
 Scenario = Callable[[World, random.Random, int], Awaitable[None]]
 
 
@@ -85,6 +90,20 @@ async def restart(world: World, rng: random.Random, moments: int) -> None:
             await gateway.ready()
 
 
+async def drain(world: World, rng: random.Random, moments: int) -> None:
+    """SIGTERM to the only gateway while fifty streams play. None of them is cut; who comes meanwhile asks again."""
+    (gateway,) = world.gateways
+    for _ in range(moments):
+        with anyio.fail_after(FIFTY_PLAY_SECONDS):
+            while await anyio.to_thread.run_sync(world.emulator.speaking) < FIFTY:  # noqa: ASYNC110  nothing tells us
+                await anyio.sleep(0.1)
+        await anyio.sleep(rng.uniform(0.0, 1.0))
+        gateway.signal(signal.SIGTERM)
+        await gateway.over()
+        gateway.start()
+        await gateway.ready()
+
+
 async def everything(world: World, rng: random.Random, moments: int) -> None:
     """All of it, in any order."""
     for _ in range(moments):
@@ -97,5 +116,6 @@ SCENARIOS: dict[str, Scenario] = {
     "store": store,
     "provider": provider,
     "restart": restart,
+    "drain": drain,
     "everything": everything,
 }

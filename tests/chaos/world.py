@@ -45,7 +45,7 @@ READY_SECONDS = 60.0
 SPEED = 8.0
 """Times playback: many generations a minute, each long enough to be killed in the middle."""
 
-EMULATOR = ("--speed", str(SPEED), "--first-audio-delay", "0.1")
+FIRST_AUDIO_DELAY_SECONDS = 0.1
 
 
 @dataclass
@@ -149,10 +149,11 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(folder: Path, *, gateways: int, users: int) -> AsyncIterator[World]:
-    """Up and ready; all of it is gone afterwards."""
+async def open_world(folder: Path, *, gateways: int, users: int, speed: float = SPEED) -> AsyncIterator[World]:
+    """Up and ready; all of it is gone afterwards. The provider speaks at `speed` times playback."""
+    options = ("--speed", str(speed), "--first-audio-delay", str(FIRST_AUDIO_DELAY_SECONDS))
     async with AsyncExitStack() as stack:
-        emulator = stack.enter_context(start_emulator(folder / "emulator", EMULATOR))
+        emulator = stack.enter_context(start_emulator(folder / "emulator", options))
         s3 = stack.enter_context(start_s3(folder))
         postgres = EmbeddedPostgres(folder / "postgres")
         stack.enter_context(postgres)

@@ -77,7 +77,7 @@ async def try_everything(gateway: Gateway, ada: Caller) -> None:
     ):
         for body in (b"", EVIL.encode(), speech(EVIL, EVIL), json.dumps({"name": EVIL, "handle": EVIL}).encode()):
             answer = await gateway.ask(method, path, sent, body)
-            assert 400 <= answer.status < 500 or path.startswith("/api/generations"), (path, answer.body)
+            assert answer.status in range(400, 500) or path.startswith("/api/generations"), (path, answer.body)
     exchange = await ada.generate(voice.id, text=EVIL)
     assert exchange.status == 200, exchange.body
     await gateway.stage.began()

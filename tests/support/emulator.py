@@ -52,6 +52,12 @@ class Emulator:
         found: list[dict[str, Any]] = self._control("GET", "sessions").json()
         return found
 
+    def speaking(self) -> int:
+        """How many realtime sessions have begun to speak and not ended."""
+        return sum(
+            one["outcome"] == "running" and one["first_delta_monotonic_ns"] is not None for one in self.sessions()
+        )
+
     def billing(self) -> dict[str, int]:
         """Characters, clones and designs billed; jobs and designs at Modal."""
         bill: dict[str, int] = self._control("GET", "billing").json()
