@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from gateway.metrics import CANCELS
 from gateway.services import Services
 from schema.records import TaskRow
 from storage import generations, tasks
@@ -15,6 +16,15 @@ async def end_work(services: Services, owner: UUID, generation_id: UUID | None, 
 
     Without `task_id` it is the generation's task, whichever that is. Raises DatabaseUnavailable.
     """
+    try:
+        await _end(services, owner, generation_id, task_id)
+    except BaseException:
+        CANCELS.labels("failed").inc()
+        raise
+    CANCELS.labels("ended").inc()
+
+
+async def _end(services: Services, owner: UUID, generation_id: UUID | None, task_id: UUID | None) -> None:
     if generation_id is not None:
         await services.supervisor.cancel(generation_id)
     # Also of what was just cancelled here: its last write gives up, unheard, when the database is away for too long.

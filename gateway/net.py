@@ -9,12 +9,33 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """Where to listen: an address or name of this machine, and a port; 0 takes a free one."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Bind:
+        """`127.0.0.1:9100`, `[::1]:9100`. Raises ValueError."""
+        parts = urlsplit(f"//{text}")
+        if not parts.hostname or parts.port is None or parts.netloc != text or "@" in text:
+            raise ValueError("not an address and a port")
+        return cls(parts.hostname, parts.port)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 _HOST = re.compile(r"^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?$")
 """A Host header that is safe to build a link from (RFC 9110, 7.2, without the forms nobody uses)."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import anyio
 
+from gateway.metrics import PACING
 from gateway.tracing import Trace
 from protocol.errors import Fault, ProviderFailure
 from storage.database import Database, DatabaseUnavailable
@@ -32,6 +33,7 @@ class Pacer:
         if wait is None:
             raise ProviderFailure(Fault.RATE_LIMITED)
         if wait > 0:
+            PACING.inc(wait)
             with trace.step("provider.pacing"):
                 await anyio.sleep(wait)
 

@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 import anyio
 import structlog
 
+from gateway import metrics
 from gateway.leases import Instance
 from gateway.providers.base import Outcome
 from gateway.running import GenerationOrder, RunningGeneration
@@ -96,6 +97,7 @@ class Persister:
         """Store the audio, then complete the rows. Audio of a generation that was cancelled meanwhile is removed; what
         cannot land goes to the spool."""
         running.completion = _completion(running, outcome)
+        metrics.CHARACTERS.inc(outcome.characters or 0)
         try:
             with running.trace.step("persist", audio_bytes=running.log.size):
                 await until_it_lands(lambda: self._put(running))
@@ -108,7 +110,11 @@ class Persister:
             if not await self.set_aside(running):
                 await self.fail(running, NOT_STORED, Fault.UNKNOWN)
             return
-        if not completed:
+        if completed:
+            self._ended(running, "completed")
+            metrics.GENERATION_TIME.labels(self._provider).observe(running.trace.elapsed_ms() / 1000)
+        else:
+            self._ended(running, "cancelled")
             await self._discard_unless_completed(running)
 
     async def set_aside(self, running: RunningGeneration) -> bool:
@@ -122,6 +128,7 @@ class Persister:
             running.trace.log.exception("spool.refused", audio_bytes=running.log.size)
             return False
         running.set_status("spooled")
+        self._ended(running, "spooled")
         return True
 
     async def fail(self, running: RunningGeneration, message: str, fault: Fault) -> None:
@@ -140,6 +147,7 @@ class Persister:
                     free_key=free_key,
                 )
 
+        self._ended(running, "failed")
         await self._write_terminal(running, write)
         if running.log.size:
             await self._discard_unless_completed(running)
@@ -157,6 +165,7 @@ class Persister:
     async def withdraw(self, running: RunningGeneration) -> None:
         """Leave the rows to whoever has them now, and no audio behind."""
         running.trace.log.warning("generation.left_to_others", audio_bytes=running.log.size)
+        self._ended(running, "left")
         if running.log.size:
             await self._discard_unless_completed(running)
 
@@ -167,9 +176,13 @@ class Persister:
             async with self._database.as_service() as transaction:
                 return await generations.cancel_generation(transaction, running.generation_id, running.task_id)
 
+        self._ended(running, "cancelled")
         await self._write_terminal(running, write)
         if running.log.size:
             await self._discard_unless_completed(running)
+
+    def _ended(self, running: RunningGeneration, ending: metrics.Ending) -> None:
+        metrics.count_ending(self._provider, running.order.task_type, ending)
 
     async def _put(self, running: RunningGeneration) -> None:
         await self._objects.put(GENERATIONS, running.order.object_key, running.log.view(), content_type="audio/mpeg")

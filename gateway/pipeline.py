@@ -7,9 +7,11 @@ and nothing billable is sent before they exist. Every way out leaves the log end
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import anyio
 
+from gateway import metrics
 from gateway.audio_log import LogState
 from gateway.frames import forget_frames
 from gateway.persister import Persister
@@ -81,14 +83,15 @@ async def _speak_and_store(
 async def _speak(running: RunningGeneration, provider: SpeechProvider, persister: Persister, place: Place) -> None:
     try:
         may_queue = await place()
-        outcome = await provider.speak(
-            running.order.utterance,
-            running.log,
-            running.trace,
-            clearance=running.cleared,
-            on_status=running.set_status,
-            may_queue=may_queue,
-        )
+        with metrics.SESSIONS.track_inprogress():
+            outcome = await provider.speak(
+                running.order.utterance,
+                running.log,
+                running.trace,
+                clearance=running.cleared,
+                on_status=partial(_progressed, running),
+                may_queue=may_queue,
+            )
     except ProviderFailure as failure:
         await _failed(running, persister, failure)
         forget_frames(failure)
@@ -101,6 +104,14 @@ async def _speak(running: RunningGeneration, provider: SpeechProvider, persister
         if outcome.unknown_events:
             running.trace.log.warning("provider.unknown_events", types=outcome.unknown_events)
         await persister.store(running, outcome)
+
+
+def _progressed(running: RunningGeneration, status: str) -> None:
+    running.set_status(status)
+    if status == "streaming":
+        flow, trace = running.order.task_type, running.trace
+        metrics.FIRST_AUDIO.labels(flow).observe(trace.elapsed_ms() / 1000)
+        metrics.ADDED_LATENCY.labels(flow).observe(trace.own_ms() / 1000)
 
 
 async def _write_rows(running: RunningGeneration, persister: Persister, pipeline: anyio.CancelScope) -> None:
@@ -124,6 +135,7 @@ async def _follow_status(running: RunningGeneration, persister: Persister) -> No
 async def _failed(running: RunningGeneration, persister: Persister, failure: ProviderFailure) -> None:
     """Rows first, then the listeners: whoever is told that it failed can read so in the history."""
     facts, vendor = failure.fault.facts, failure.vendor
+    metrics.count_failure("qwen", failure.fault, heard=running.log.size > 0)
     running.trace.log.warning(
         "generation.failed",
         fault=failure.fault.value,

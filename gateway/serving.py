@@ -10,6 +10,7 @@ import structlog
 
 from gateway.app import create_app
 from gateway.logs import configure_logging
+from gateway.metrics.serving import serving_metrics
 from gateway.server import CannotListen, base_url_of, listen_internally, serve
 from gateway.services import Services, open_services
 from gateway.settings import Settings, SettingsError
@@ -26,6 +27,11 @@ CANNOT_START = (CannotListen, SettingsError, DatabaseUnavailable, ObjectStoreRef
 async def run_gateway(settings: Settings) -> None:
     """Serve until a signal stops it. Raises what `CANNOT_START` lists."""
     configure_logging(settings)
+    with serving_metrics(settings.metrics_bind):
+        await _run(settings)
+
+
+async def _run(settings: Settings) -> None:
     async with open_gateway(settings) as (services, internal):
         await serve(create_app(services), settings, services.supervisor, internal=internal)
 

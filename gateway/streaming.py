@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from starlette.types import Receive, Scope, Send
 
 from gateway.audio_log import AudioLog
+from gateway.metrics import LISTENERS
 from gateway.sending import send_while_connected
 from protocol.errors import ProviderFailure
 
@@ -42,9 +43,10 @@ class AudioLogResponse:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await send_while_connected(
-                self._send_all, scope, receive, send, stall_seconds=self._stall_seconds, cut_by=(ProviderFailure,)
-            )
+            with LISTENERS.track_inprogress():
+                await send_while_connected(
+                    self._send_all, scope, receive, send, stall_seconds=self._stall_seconds, cut_by=(ProviderFailure,)
+                )
         finally:
             self._on_end()
 

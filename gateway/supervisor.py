@@ -21,6 +21,7 @@ from gateway.audio_log import AudioLog
 from gateway.audio_memory import AudioMemory
 from gateway.errors import ApiError
 from gateway.leases import Holding, LeaseKeeper
+from gateway.metrics import IN_LINE
 from gateway.persister import Persister
 from gateway.pipeline import run_generation
 from gateway.providers.base import SpeechProvider
@@ -201,7 +202,7 @@ class Supervisor:
             return 0.0
         waits_until = anyio.current_time() + self._room.wait_seconds
         if running.in_line:
-            with running.trace.step("queue"), anyio.move_on_after(self._room.wait_seconds):
+            with IN_LINE.track_inprogress(), running.trace.step("queue"), anyio.move_on_after(self._room.wait_seconds):
                 await self._places.acquire_on_behalf_of(running)
                 running.in_line = False
             if running.in_line:

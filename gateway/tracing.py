@@ -94,9 +94,12 @@ class Trace:
         which is all the time that was not a provider's. Dots are not allowed in the names. "" before the first step."""
         if not self._timings:
             return ""
-        ours = self.elapsed_ms() - sum(t.duration_ms for t in self._timings if t.step.startswith(PROVIDER_STEPS))
         entries = [(timing.step.replace(".", "_"), timing.duration_ms) for timing in self._timings]
-        return ", ".join(f"{name};dur={duration:.1f}" for name, duration in [*entries, ("gateway", ours)])
+        return ", ".join(f"{name};dur={duration:.1f}" for name, duration in [*entries, ("gateway", self.own_ms())])
+
+    def own_ms(self) -> float:
+        """Milliseconds so far that were not a provider's."""
+        return self.elapsed_ms() - sum(t.duration_ms for t in self._timings if t.step.startswith(PROVIDER_STEPS))
 
     def elapsed_ms(self) -> float:
         """Milliseconds since the trace began."""

@@ -14,6 +14,7 @@ import structlog
 from anyio.abc import TaskGroup
 
 from gateway.logs import configure_logging
+from gateway.metrics.serving import gathering_metrics, worker_ended
 from gateway.persister import LANDING_SECONDS
 from gateway.server import base_url_of, listen_as_set
 from gateway.settings import Settings
@@ -44,7 +45,7 @@ async def run_workers(settings: Settings) -> None:
     `WorkerFailed` when one cannot start at first.
     """
     configure_logging(settings)
-    with listen_as_set(settings) as listener:
+    with gathering_metrics(settings.metrics_bind), listen_as_set(settings) as listener:
         workers = Workers(settings, listener)
         _log.info("workers.starting", workers=settings.workers, url=base_url_of(listener))
         async with stop_on_signals(on_hangup=lambda _stop: workers.replace_soon()) as stop:
@@ -208,4 +209,5 @@ class Workers:
     async def _see_the_end_of(self, worker: Worker) -> int:
         status = await worker.ended()
         self._alive.discard(worker)
+        worker_ended(worker.pid)
         return status

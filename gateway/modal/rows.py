@@ -10,6 +10,7 @@ from uuid import UUID
 import anyio
 import structlog
 
+from gateway import metrics
 from gateway.persister import until_it_lands
 from protocol.errors import Fault
 from schema.records import Completion, GenerationRow, NewLease, TaskRow
@@ -65,7 +66,11 @@ class Rows:
     async def complete(self, done: Completion) -> bool:
         """The audio of a generation is stored."""
         async with self.database.as_service() as transaction:
-            return await generations.complete_generation(transaction, done)
+            completed = await generations.complete_generation(transaction, done)
+        if completed:
+            metrics.count_ending("modal", "generate", "completed")
+            metrics.GENERATION_TIME.labels("modal").observe(done.generation_time_seconds)
+        return completed
 
     async def complete_design(self, task_id: UUID, result: dict[str, Any]) -> bool:
         """The audio of a preview is stored."""
@@ -75,7 +80,7 @@ class Rows:
     async def fail(self, generation_id: UUID | None, task_id: UUID, message: str, fault: Fault = Fault.UNKNOWN) -> bool:
         """`message` is for the user. What repeating may mend frees the request's key: nobody has heard any of it."""
         async with self.database.as_service() as transaction:
-            return await generations.fail_generation(
+            failed = await generations.fail_generation(
                 transaction,
                 generation_id,
                 task_id,
@@ -83,11 +88,19 @@ class Rows:
                 fault=fault.value,
                 free_key=fault.facts.retryable,
             )
+        if failed:
+            metrics.count_failure("modal", fault, heard=False)
+            if generation_id is not None:
+                metrics.count_ending("modal", "generate", "failed")
+        return failed
 
     async def cancel(self, generation_id: UUID | None, task_id: UUID, message: str) -> bool:
         """`message` is for the user."""
         async with self.database.as_service() as transaction:
-            return await generations.cancel_generation(transaction, generation_id, task_id, message)
+            cancelled = await generations.cancel_generation(transaction, generation_id, task_id, message)
+        if cancelled and generation_id is not None:
+            metrics.count_ending("modal", "generate", "cancelled")
+        return cancelled
 
     async def fail_for_sure(
         self, generation_id: UUID | None, task_id: UUID, message: str, fault: Fault = Fault.UNKNOWN

@@ -14,6 +14,7 @@ from enum import Enum, auto
 import anyio
 import structlog
 
+from gateway.metrics import CIRCUIT_OPEN
 from protocol.errors import Fault, ProviderFailure
 
 FAILURES_TO_OPEN = 5
@@ -149,4 +150,5 @@ class CircuitBreaker:
     def _move(self, signal: Signal) -> None:
         before, self._state = self._state, TRANSITIONS[self._state][signal]
         if before is not self._state:
+            CIRCUIT_OPEN.set(self._state is not Circuit.CLOSED)
             _log.warning("provider.circuit", state=self._state.name.lower(), was=before.name.lower())

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import anyio
 
+from gateway.metrics.pace import Pace
 from gateway.providers.audio_path import AudioPath
 from gateway.providers.base import Clearance, Sink
 from gateway.providers.deadlines import SessionClock
@@ -66,6 +67,7 @@ class Conversation:
         self._clock = clock
         self._recipient = recipient
         self._audio_began = False
+        self._pace = Pace()
         self._until_audio = ExitStack()
 
     async def run(self, script: Script, clearance: Clearance) -> SessionFinished:
@@ -152,6 +154,7 @@ class Conversation:
             self._recipient.on_status("streaming")
         if frames:
             self._recipient.sink.append(frames)
+            self._pace.delivered(self._audio.seconds, anyio.current_time())
         if self._audio_began:
             self._clock.audio_arrived()
         if self._audio.seconds > MAX_AUDIO_SECONDS:

@@ -19,6 +19,7 @@ from gateway.errors import ApiError, as_api_error
 from gateway.frames import forget_frames
 from gateway.idempotency import HEADER as KEY_HEADER
 from gateway.idempotency import Earlier, find_earlier, read_key
+from gateway.metrics import STARTS
 from gateway.modal import ModalOrder
 from gateway.responses import JsonResponse
 from gateway.routes.access import caller, services_of
@@ -38,13 +39,16 @@ from storage.errors import RequestKeyTaken, StorageError
 
 _Order = GenerationOrder | ModalOrder
 
+_NOT_THE_CLIENTS_FAULT = frozenset({429, *range(500, 600)})
+"""Statuses with which a request to speak that was good was turned away; 429 is the provider's limit, not the user's."""
+
 
 async def generate(request: Request) -> Response:
     """v1: the generation runs, the client polls its task."""
     user = caller(request)
     services = services_of(request)
     trace = _trace(request)
-    with _answered(trace):
+    with _answered(trace, "generate"):
         wanted = await _wanted(request, "generate")
         earlier = await find_earlier(services.database, user.id, wanted.key)
         if earlier is None:
@@ -64,7 +68,7 @@ async def generate_stream(request: Request) -> Answer:
     services = services_of(request)
     _require_streams(services.settings)
     trace = _trace(request)
-    with _answered(trace):
+    with _answered(trace, "generate_stream"):
         wanted = await _wanted(request, "generate/stream")
         earlier = await find_earlier(services.database, user.id, wanted.key)
         if earlier is None:
@@ -187,12 +191,15 @@ def _trace(request: Request) -> Trace:
 
 
 @contextmanager
-def _answered(trace: Trace) -> Iterator[None]:
+def _answered(trace: Trace, flow: TaskType) -> Iterator[None]:
     """What the body raises becomes an answer that says how long the steps took so far, as a success does."""
     try:
         yield
+        STARTS.labels(flow, "begun").inc()
     except (ApiError, ProviderFailure, StorageError) as error:
         answer = as_api_error(error)
+        if answer.status in _NOT_THE_CLIENTS_FAULT:
+            STARTS.labels(flow, "failed").inc()
         timing = trace.server_timing()
         if timing:
             answer.headers["Server-Timing"] = timing

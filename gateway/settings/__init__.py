@@ -104,5 +104,5 @@ def _shown(value: object, *, secret: bool) -> str:
         return "true" if value else "false"
     if isinstance(value, tuple):
         return ", ".join(str(item) for item in value)
-    text = str(value)
+    text = "" if value is None else str(value)
     return rules.mask(text) if text and (secret or rules.carries_credentials(text)) else text

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.audio_memory import BUDGET_BYTES
-from gateway.net import Network
+from gateway.net import Bind, Network
 from gateway.settings.kinds import (
+    BIND,
     CORS_ORIGINS,
     NAMES,
     NETWORKS,
@@ -250,6 +251,9 @@ class Settings:
     )
     internal_port: int = variable(
         "UTTER_INTERNAL_PORT", integer(0, 65535), 0, "Port for that; 0 takes a free one, as several workers need."
+    )
+    metrics_bind: Bind | None = variable(
+        "UTTER_METRICS_BIND", BIND, None, "Where Prometheus finds /metrics. Unset: nowhere. Not for the internet."
     )
     workers: int = variable(
         "UTTER_WORKERS",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
-from gateway.net import Network
+from gateway.net import Bind, Network
 from storage.object_location import EXPECTED, parse_location
 
 T = TypeVar("T")
@@ -234,6 +234,7 @@ NETWORKS: Kind[tuple[Network, ...]] = csv(
     words="a comma-separated list of addresses or networks such as 10.0.0.0/8",
 )
 PATH = Kind("a directory", Path)
+BIND = Kind("an address and a port such as 127.0.0.1:9100", Bind.parse)
 
 
 N = TypeVar("N", int, float)

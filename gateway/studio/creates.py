@@ -11,6 +11,7 @@ import anyio
 import structlog
 
 from gateway.errors import ApiError
+from gateway.metrics import CREATES
 from gateway.persister import until_it_lands
 from gateway.providers import QwenCustomization, VoiceKind
 from gateway.providers.qwen_customization import AmbiguousCreate
@@ -93,6 +94,8 @@ class Creates:
         )
         try:
             written = await until_it_lands(lambda: self._together(also, creates.record_created, created))
+            if written:
+                CREATES.labels(create.kind).inc()
             known = written or await self._is_known(create, made)
         except BaseException:  # also when the server stops
             log_orphan(create, made.voice, made.request_id)

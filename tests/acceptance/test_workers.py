@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from bench.stack import Stack
 from bench.texts import english
@@ -42,6 +43,32 @@ def test_all_workers_serve_and_name_themselves(served: Served) -> None:
             assert client.ended(heard.task_id)["status"] == "completed"
     answered = [line["worker"] for line in served.lines("http.request")]
     assert set(answered) == {1, 2}
+
+
+def test_what_they_count_is_one_answer_and_outlives_them(stack: Stack, tmp_path: Path) -> None:
+    with serving(stack, tmp_path, "--workers", 2, UTTER_METRICS_BIND="127.0.0.1:0") as served:
+        (listening,) = served.until_logged("metrics.listening", 1)
+        with ThreadPoolExecutor(12) as pool, served.client() as client:
+            for heard in pool.map(lambda _: client.stream("All at once."), range(12)):
+                client.ended(heard.task_id)
+        assert len({line["worker"] for line in served.lines("persist.completed")}) == 2
+        assert completed_at(listening["url"]) == 12
+        for worker in served.workers().values():
+            worker.kill()
+        served.until_logged("worker.died", 2)
+        assert completed_at(listening["url"]) == 12
+
+
+def completed_at(url: str) -> float:
+    """Streams that completed, as Prometheus is told."""
+    families = text_string_to_metric_families(httpx.get(url, trust_env=False).raise_for_status().text)
+    wanted = {"provider": "qwen", "flow": "generate_stream", "ending": "completed"}
+    return sum(
+        sample.value
+        for family in families
+        for sample in family.samples
+        if sample.name == "utter_generations_total" and sample.labels == wanted
+    )
 
 
 def test_a_worker_that_is_killed_is_replaced_and_the_others_go_on(served: Served) -> None:

@@ -1,0 +1,86 @@
+"""Every command in the runbooks does what they say, and every failure has its line."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from bench.stack import running_stack
+from protocol.errors import Fault
+from tests.support.cli import command
+from tests.support.served import environment, serving
+
+pytestmark = [pytest.mark.slow, pytest.mark.integration]
+
+RUNBOOKS = Path(__file__).parents[2] / "docs" / "operations"
+
+BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+COMMAND_SECONDS = 60.0
+"""Longest that somebody on call should wait for one of them; each takes a second or two."""
+
+
+def commands() -> list[tuple[str, str]]:
+    """Each page and command once."""
+    found = {
+        (page.name, line): None
+        for page in sorted(RUNBOOKS.glob("*.md"))
+        for block in BLOCK.findall(page.read_text())
+        for line in block.splitlines()
+        if line.strip()
+    }
+    return list(found)
+
+
+@pytest.fixture(scope="module")
+def shell() -> Iterator[dict[str, str]]:
+    """The environment of somebody on call, beside a gateway that serves."""
+    bind = {"UTTER_METRICS_BIND": "127.0.0.1:0"}
+    with (
+        running_stack() as stack,
+        TemporaryDirectory(prefix="utter-oncall-") as name,
+        serving(stack, Path(name), **bind) as served,
+    ):
+        (listening,) = served.until_logged("metrics.listening")
+        tools = Path(name) / "bin"
+        tools.mkdir()
+        program, *arguments = command()
+        (tools / "utter").write_text(f'#!/bin/sh\nexec "{program}" {" ".join(arguments)} "$@"\n')
+        (tools / "utter").chmod(0o755)
+        yield {
+            **environment(stack, Path(name), **bind),
+            "BASE_URL": served.stack.base_url,
+            "METRICS_URL": listening["url"],
+            "OWNER_URL": stack.admin_url,
+            "PATH": f"{tools}:{os.environ['PATH']}",
+        }
+
+
+@pytest.mark.parametrize(("page", "line"), commands())
+def test_a_command_of_the_runbooks(shell: dict[str, str], page: str, line: str) -> None:
+    bash = ["bash", "-o", "pipefail", "-c", line]
+    done = subprocess.run(bash, env=shell, capture_output=True, text=True, check=False, timeout=COMMAND_SECONDS)
+    assert done.returncode == 0, f"{page}: {done.stdout}\n{done.stderr}"
+    assert done.stdout.strip() or done.stderr.strip(), f"{page}: it says nothing"
+
+
+def test_every_fault_has_a_line() -> None:
+    named = set(re.findall(r"`(\w+)`", (RUNBOOKS / "failure-signatures.md").read_text()))
+    assert {fault.value for fault in Fault} <= named
+
+
+def test_every_page_can_be_found_from_the_first() -> None:
+    linked = set(re.findall(r"\(([a-z-]+\.md)\)", (RUNBOOKS / "README.md").read_text()))
+    assert linked == {page.name for page in RUNBOOKS.glob("*.md")} - {"README.md"}
+
+
+def test_no_link_leads_nowhere() -> None:
+    for page in RUNBOOKS.glob("*.md"):
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
