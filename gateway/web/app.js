@@ -24,6 +24,7 @@ let parts = null; // that every view is made of; none before somebody is signed 
 let current = null;
 let shown = null; // the view itself
 let address = null; // path and query that are shown
+let pressed = null; // a form that was sent before its view was there
 
 player.onError = (words) => showError(byId(`${current}-error`), words);
 
@@ -70,6 +71,9 @@ async function open(url, { focus }) {
     scrollTo(0, 0);
   }
   await filled;
+  const form = pressed;
+  pressed = null;
+  if (shown === view && form?.checkVisibility()) form.requestSubmit();
 }
 
 /** The view, null when it cannot be loaded. */
@@ -111,6 +115,13 @@ async function showSignIn(error) {
   signIn ??= new SignInView(session, start);
   await signIn.show(error);
 }
+
+// Nobody listens to a form whose view is still on its way, and the browser would send it as an address.
+document.addEventListener("submit", (event) => {
+  if (event.defaultPrevented || event.target.method === "dialog") return;
+  event.preventDefault();
+  pressed = event.target;
+});
 
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-link]");

@@ -13,7 +13,7 @@ const SEEK_STEP_SECONDS = 1;
  * 100 ms of sound ahead of what is heard (measured at `waiting`), so a speech that arrives at exactly its own pace
  * would stop after the first piece. Below the 150 ms in which a first sound still feels immediate.
  */
-const HOLD_MS = 120;
+const HOLD_MS = 105;
 
 /** Seconds of sound with which playback starts at once: more than a piece of a speech that arrives at its own pace. */
 const ENOUGH_SECONDS = 0.6;

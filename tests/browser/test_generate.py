@@ -257,6 +257,24 @@ def test_what_the_page_weighs(tab: Tab, path: str) -> None:
     assert sum(len(httpx.get(url).content) for url in loaded) < 120_000
 
 
+def test_a_press_that_comes_before_its_view_is_not_lost(tab: Tab) -> None:
+    waiting: list[Route] = []
+
+    def hold(route: Route) -> None:  # Playwright hangs an attribute on it, which `append` does not take
+        waiting.append(route)
+
+    tab.page.route("**/web/generate.js", hold)
+    tab.page.goto(tab.base_url)
+    tab.page.get_by_label("Text to speak").fill("Good morning.")
+    tab.page.get_by_role("button", name="Generate").click()
+    assert "?" not in tab.page.url, "sent as an address"
+    tab.until("true")
+    waiting[0].continue_()
+    expect(tab.page.locator("#generate-status")).to_contain_text("Done")
+    assert len(tab.asked("POST", "/api/generate/stream")) == 1
+    assert tab.complaints == []
+
+
 def test_a_view_that_cannot_be_fetched_says_so_and_comes_with_the_next_press(tab: Tab) -> None:
     tab.open()
     tab.page.route("**/web/history.js", lambda route: route.abort("internetdisconnected"), times=1)
