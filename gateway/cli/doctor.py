@@ -11,13 +11,11 @@ import msgspec
 import typer
 
 from gateway.cli.deployment import AS_JSON, DEPLOYMENT, find_environment
+from gateway.cli.findings import show
+from gateway.findings import Finding
 
 if TYPE_CHECKING:  # they bring the whole gateway along
-    from gateway.doctor import Finding, Report
-
-VERDICT_WIDTH = 9
-MARGIN = 2
-"""Columns of the report, characters."""
+    from gateway.doctor import Diagnosis, Report
 
 
 def doctor(
@@ -45,7 +43,7 @@ def doctor(
     if as_json:
         typer.echo(msgspec.json.encode(report).decode())
     else:
-        _show(report)
+        show([_with_lane(found) for found in report.findings])
     raise typer.Exit(int(report.exit_status))
 
 
@@ -66,14 +64,7 @@ def _report(environment: Mapping[str, str], *, probe_other_region: bool) -> Repo
     return anyio.run(partial(examine, settings, probe_other_region=probe_other_region))
 
 
-def _show(report: Report) -> None:
-    """Columns of text, not a fitted table: what is wrong is there to be read to its end, and copied."""
-    width = max(len(finding.check) for finding in report.findings) + MARGIN
-    for finding in report.findings:
-        typer.echo(f"{finding.verdict.value:{VERDICT_WIDTH}}{finding.check:{width}}{_detail(finding)}")
-        if finding.remedy:
-            typer.echo(f"{'':{VERDICT_WIDTH + width}}{finding.remedy}")
-
-
-def _detail(finding: Finding) -> str:
-    return f"{finding.detail} (standby lane)" if finding.standby and finding.verdict != "ok" else finding.detail
+def _with_lane(found: Diagnosis) -> Finding:
+    if not (found.standby and found.remedy):
+        return found
+    return msgspec.structs.replace(found, detail=f"{found.detail} (standby lane)")

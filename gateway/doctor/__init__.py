@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from gateway.doctor import database, modal, places, qwen, sign_in
-from gateway.doctor.checkup import Check, ExitStatus, Finding, Report, Verdict, run
+from gateway.doctor.checkup import Diagnosis, ExitStatus, Report, run
+from gateway.findings import Verdict
 from gateway.settings import Settings, SettingsError
 
-__all__ = ["Check", "ExitStatus", "Finding", "Report", "Verdict", "examine", "unusable"]
+__all__ = ["Diagnosis", "ExitStatus", "Report", "examine", "unusable"]
 
 
 async def examine(settings: Settings, *, probe_other_region: bool = False) -> Report:
@@ -23,9 +24,9 @@ async def examine(settings: Settings, *, probe_other_region: bool = False) -> Re
         *modal.CHECKS,
     )
     words = f"They can be used: {settings.provider_mode} mode in {settings.env}."
-    return Report.of([Finding("settings", Verdict.OK, words, "", 0.0), *await run(checks, settings)])
+    return Report.of([Diagnosis("settings", Verdict.OK, words), *await run(checks, settings)])
 
 
 def unusable(error: SettingsError) -> Report:
     """Of settings that cannot be used: nothing else can be looked at then. Each problem says what to do about it."""
-    return Report.of([Finding("settings", Verdict.FAILED, problem, "", 0.0) for problem in error.problems])
+    return Report.of([Diagnosis("settings", Verdict.FAILED, problem) for problem in error.problems])

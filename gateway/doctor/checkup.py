@@ -1,7 +1,7 @@
 """Checks, and how they are run: side by side, each bounded, none hiding another (product section 16).
 
 A check looks at one thing and says what it found in words, and what to do about it. What it needs to have been found
-in order first, it names; then it is skipped instead of repeating the other's complaint.
+in order first, it names; then it is not run, instead of repeating the other's complaint.
 """
 
 from __future__ import annotations
@@ -9,27 +9,19 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 
 import anyio
 import msgspec
 import structlog
 
+from gateway.findings import Finding, Verdict
 from gateway.settings import ProviderMode, Settings
 
 CHECK_SECONDS = 45.0
 """Longest a check may take. Each bounds what it waits for itself; this is for the one that does not."""
 
 _log: structlog.typing.FilteringBoundLogger = structlog.get_logger("utter.doctor")
-
-
-class Verdict(StrEnum):
-    """What a check came to."""
-
-    OK = "ok"
-    WARNING = "warning"
-    FAILED = "failed"
-    SKIPPED = "skipped"
 
 
 class ExitStatus(IntEnum):
@@ -79,14 +71,9 @@ class Check:
     lane: ProviderMode | None = None
 
 
-class Finding(msgspec.Struct, frozen=True):
+class Diagnosis(Finding, frozen=True):
     """One line of the report. `standby`: it is about the lane that is not active."""
 
-    check: str
-    verdict: Verdict
-    detail: str
-    remedy: str
-    seconds: float
     standby: bool = False
 
 
@@ -94,14 +81,14 @@ class Report(msgspec.Struct, frozen=True):
     """All findings, in the order of the checks."""
 
     exit_status: ExitStatus
-    findings: list[Finding]
+    findings: list[Diagnosis]
 
     @classmethod
-    def of(cls, findings: list[Finding]) -> Report:
+    def of(cls, findings: list[Diagnosis]) -> Report:
         return cls(_exit_status(findings), findings)
 
 
-async def run(checks: Sequence[Check], settings: Settings) -> list[Finding]:
+async def run(checks: Sequence[Check], settings: Settings) -> list[Diagnosis]:
     """What every check found, in their order. Nothing a check raises ends the others."""
     results: dict[str, tuple[Result, float]] = {}
     done = {check.name: anyio.Event() for check in checks}
@@ -123,7 +110,7 @@ async def run(checks: Sequence[Check], settings: Settings) -> list[Finding]:
 def _not_looked_at(check: Check, results: dict[str, tuple[Result, float]]) -> Result | None:
     if check.needs is None or results[check.needs][0].verdict in {Verdict.OK, Verdict.WARNING}:
         return None
-    return Result(Verdict.SKIPPED, f"Not looked at, because of {check.needs}.")
+    return Result(Verdict.NOT_RUN, f"Not looked at, because of {check.needs}.")
 
 
 async def _look(check: Check, settings: Settings) -> Result:
@@ -139,13 +126,13 @@ async def _look(check: Check, settings: Settings) -> Result:
         )
 
 
-def _finding(check: Check, result: Result, seconds: float, mode: ProviderMode) -> Finding:
+def _finding(check: Check, result: Result, seconds: float, mode: ProviderMode) -> Diagnosis:
     standby = check.lane not in {None, mode}
     verdict = Verdict.WARNING if standby and result.verdict is Verdict.FAILED else result.verdict
-    return Finding(check.name, verdict, result.detail, result.remedy, round(seconds, 3), standby)
+    return Diagnosis(check.name, verdict, result.detail, result.remedy, round(seconds, 3), standby)
 
 
-def _exit_status(findings: Sequence[Finding]) -> ExitStatus:
+def _exit_status(findings: Sequence[Diagnosis]) -> ExitStatus:
     verdicts = {finding.verdict for finding in findings}
     if Verdict.FAILED in verdicts:
         return ExitStatus.FAILED

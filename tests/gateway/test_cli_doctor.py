@@ -58,7 +58,7 @@ def test_in_json(deployment: Deployment) -> None:
     rows = {row["check"]: row for row in report["findings"]}
     assert set(rows["qwen.key"]) == {"check", "verdict", "detail", "remedy", "seconds", "standby"}
     assert (rows["qwen.key"]["verdict"], rows["qwen.key"]["standby"]) == ("warning", True)
-    assert rows["qwen.vc_model"]["verdict"] == "skipped"
+    assert rows["qwen.vc_model"]["verdict"] == "not run"
 
 
 def test_settings_that_cannot_be_used_are_all_named(deployment: Deployment) -> None:

@@ -9,7 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-from gateway.doctor import Finding, Report, Verdict, examine, unusable
+from gateway.doctor import Diagnosis, Report, examine, unusable
+from gateway.findings import Verdict
 from gateway.settings import SettingsError, load_settings
 from storage.embedded import LOGIN
 from tests.support.emulator import Emulator
@@ -58,9 +59,9 @@ class Deployment:
         return await examine(settings, probe_other_region=probe_other_region)
 
 
-def complaints(report: Report) -> dict[str, Finding]:
+def complaints(report: Report) -> dict[str, Diagnosis]:
     """What is not in order, by check; what was not looked at is no complaint."""
-    fine = {Verdict.OK, Verdict.SKIPPED}
+    fine = {Verdict.OK, Verdict.NOT_RUN}
     return {finding.check: finding for finding in report.findings if finding.verdict not in fine}
 
 

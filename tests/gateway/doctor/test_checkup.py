@@ -6,7 +6,8 @@ import anyio
 import pytest
 
 from gateway.doctor import checkup
-from gateway.doctor.checkup import Check, ExitStatus, Report, Result, Verdict, failed, ok, run, warning
+from gateway.doctor.checkup import Check, ExitStatus, Report, Result, failed, ok, run, warning
+from gateway.findings import Verdict
 from gateway.settings import ProviderMode, Settings, load_settings
 from tests.support.cli import STAGING
 
@@ -50,7 +51,7 @@ async def test_what_needs_a_failure_is_skipped_and_what_needs_that_too() -> None
     lamer = says(ok("fine"), "lamer", needs="lame")
     fit = says(ok("fine"), "fit", needs="ailing")
     found = {finding.check: finding for finding in await run([lamer, lame, fit, ILL, AILING], SETTINGS)}
-    assert found["lame"].verdict is found["lamer"].verdict is Verdict.SKIPPED
+    assert found["lame"].verdict is found["lamer"].verdict is Verdict.NOT_RUN
     assert found["lame"].detail == "Not looked at, because of ill."
     assert found["fit"].verdict is Verdict.OK
 

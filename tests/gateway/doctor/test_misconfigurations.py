@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.doctor import ExitStatus, Verdict
+from gateway.doctor import ExitStatus
 from gateway.doctor.qwen import CROWDED_VOICES, clock, other_region
+from gateway.findings import Verdict
 from gateway.settings import load_settings
 from storage.migrate import rollback
 from tests.gateway.doctor.deployment import Deployment, answering, complaints
@@ -386,6 +387,6 @@ async def test_the_lane_that_is_active_makes_the_difference(deployment: Deployme
 
 async def test_what_depends_on_what_failed_is_not_looked_at(deployment: Deployment) -> None:
     deployment.set(DATABASE_URL="postgresql://utter@127.0.0.1:1/utter")
-    skipped = [finding for finding in (await deployment.examined()).findings if finding.verdict is Verdict.SKIPPED]
+    skipped = [finding for finding in (await deployment.examined()).findings if finding.verdict is Verdict.NOT_RUN]
     assert {finding.check for finding in skipped} >= {"database.migrations", "database.notifications"}
     assert all("because of database" in finding.detail for finding in skipped)
