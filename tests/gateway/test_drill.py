@@ -70,7 +70,7 @@ async def test_what_is_lost_in_a_flip_is_missed() -> None:
         admin = await asyncpg.connect(site.admin_url)
         try:
             removed.append(str(await admin.fetchval(_DELETE_A_VOICE)))
-            removed.append(await admin.fetchval(_KEY_OF_A_GENERATION))
+            removed.append(await admin.fetchval(_KEY_OF_THE_FIRST_GENERATION))
         finally:
             await admin.close()
         await site.objects.delete(GENERATIONS, removed[1])
@@ -96,8 +96,10 @@ where id = (select id from public.voices where tts_provider = 'qwen' order by na
 returning id
 """
 
-_KEY_OF_A_GENERATION = """
-select audio_object_key from public.generations where status = 'completed' order by created_at limit 1
+_KEY_OF_THE_FIRST_GENERATION = """
+select audio_object_key from public.generations
+where voice_id = (select id from public.voices where name = 'Voice 0 at Qwen') and status = 'completed'
+order by created_at limit 1
 """
 
 
