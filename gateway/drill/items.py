@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from uuid import uuid4
 
 import httpx
 
@@ -20,7 +19,7 @@ from gateway.drill.traffic import Traffic
 from gateway.drill.work import LONG, PREVIEW, SETTLE_SECONDS, SHORT, same_audio
 from gateway.sample_recording import TRANSCRIPT
 from gateway.settings import ProviderMode
-from gateway.visitor import Json, Surprise, detail, require
+from gateway.visitor import Json, Order, Surprise, detail, require
 
 OTHER = {ProviderMode.QWEN: ProviderMode.MODAL, ProviderMode.MODAL: ProviderMode.QWEN}
 
@@ -31,7 +30,8 @@ BILLED = {ProviderMode.QWEN: ("characters", "clones", "designs"), ProviderMode.M
 @dataclass
 class Scene:
     """What an item may look at. `ledger` and `heard` (tasks by generation) are from before the flip, `bill` from when
-    the work that was in flight had ended; `keyed` is a generation that was begun with an idempotency key then."""
+    the work that was in flight had ended; `keyed` is a generation that was begun
+    with the idempotency key `key` then."""
 
     site: Site
     mode: ProviderMode
@@ -40,7 +40,8 @@ class Scene:
     recording: bytes = field(repr=False)
     heard: Mapping[str, Json]
     ledger: Ledger = field(default_factory=lambda: Ledger({}, {}))
-    keyed: tuple[str, str] = ("", "")
+    key: str = ""
+    keyed: Order | None = None
     bill: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -180,10 +181,9 @@ async def deletions_are_taken_back(scene: Scene) -> str:
 
 async def repetitions_are_recognised(scene: Scene) -> str:
     """A key that was bound before the flip stands for the same generation after it."""
-    key, generation_id = scene.keyed
-    order = await scene.owner.user.now.generate(scene.owner.voice(OTHER[scene.mode]), SHORT, key=key)
-    if order.generation_id != generation_id:
-        raise Surprise(f"The same key began another generation: {order.generation_id} instead of {generation_id}.")
+    order = await scene.owner.user.now.generate(scene.owner.voice(OTHER[scene.mode]), SHORT, key=scene.key)
+    if order != scene.keyed:
+        raise Surprise(f"The same key began another generation: {order} instead of {scene.keyed}.")
     return "The same key gives the same generation."
 
 
@@ -247,11 +247,3 @@ LAST: tuple[tuple[str, Item], ...] = (
     ("live traffic lost nothing", traffic_lost_nothing),
 )
 """Gone through afterwards, one after the other: what they look at is what all of that left."""
-
-
-async def begin_keyed(person: Person, mode: ProviderMode) -> tuple[str, str]:
-    """A generation with an idempotency key: the key, and the generation's id."""
-    key = f"drill-{uuid4().hex}"
-    order = await person.user.now.generate(person.voice(mode), SHORT, key=key)
-    await person.user.now.completed(order.task_id, seconds=SETTLE_SECONDS)
-    return key, order.generation_id

@@ -12,7 +12,7 @@ import httpx
 import msgspec
 
 from gateway.drill.cast import Person, assemble
-from gateway.drill.items import LAST, LIST, Item, Scene, begin_keyed, traffic_lost_nothing
+from gateway.drill.items import LAST, LIST, Item, Scene, traffic_lost_nothing
 from gateway.drill.site import DrillBroken, Instance, Site, open_site
 from gateway.drill.switch import Flipped, Switch, flip
 from gateway.drill.traffic import Traffic
@@ -21,7 +21,7 @@ from gateway.findings import Finding, Verdict
 from gateway.sample_recording import NoRecording, sample_recording
 from gateway.settings import ProviderMode
 from gateway.task_groups import unwrapped
-from gateway.visitor import Json, Surprise
+from gateway.visitor import Json, Order, Surprise
 from storage.errors import StorageError
 
 ITEM_SECONDS = 60.0
@@ -86,8 +86,9 @@ class _Drill:
 
     async def _flip(self, scene: Scene, old: Instance, mode: ProviderMode, processes: AsyncExitStack) -> Instance:
         self.say(f"Making rows in {old.mode} mode, then flipping to {mode} with work in flight ...")
-        self.heard |= await _speak(scene.owner, old.mode)
-        scene.keyed = await begin_keyed(scene.owner, old.mode)
+        scene.key = f"drill-{old.mode}"
+        scene.keyed, spoken = await _speak(scene.owner, old.mode, scene.key)
+        self.heard |= spoken
         async with anyio.create_task_group() as listeners:
             flipped = await flip(scene.site, old, mode, scene.cast, listeners, processes)
             scene.mode, scene.ledger = mode, flipped.ledger
@@ -144,10 +145,13 @@ async def _found(name: str, look: Callable[[], Awaitable[str]]) -> Finding:
     return Finding(name, verdict, detail, seconds=round(time.monotonic() - began, 3))
 
 
-async def _speak(person: Person, mode: ProviderMode) -> dict[str, Json]:
-    """Rows to look for later: a stream where there are streams, and a task."""
+async def _speak(person: Person, mode: ProviderMode, key: str) -> tuple[Order, dict[str, Json]]:
+    """Rows to look for later: a task with an idempotency key, and a stream where there are streams. The task's order,
+    and all tasks by generation."""
     at, voice = person.user.now, person.voice(mode)
-    orders = [(await at.stream(voice, SHORT)).order] if mode is ProviderMode.QWEN else []
-    orders.append(await at.generate(voice, SHORT))
-    tasks = [await at.completed(order.task_id, seconds=SETTLE_SECONDS) for order in orders]
-    return {order.generation_id: task for order, task in zip(orders, tasks, strict=True)}
+    keyed = await at.generate(voice, SHORT, key=key)
+    orders = [keyed]
+    if mode is ProviderMode.QWEN:
+        orders.append((await at.stream(voice, SHORT)).order)
+    tasks = {order.generation_id: await at.completed(order.task_id, seconds=SETTLE_SECONDS) for order in orders}
+    return keyed, tasks

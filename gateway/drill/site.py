@@ -40,10 +40,10 @@ SPEED = 20.0
 
 FIRST_AUDIO_SECONDS = 0.1
 
-MODAL_SECONDS = 2.5
+MODAL_SECONDS = 3.5
 """How long a job at Modal takes: longer than the drain, so that a flip always leaves some behind."""
 
-DRAIN_SECONDS = 2.0
+DRAIN_SECONDS = 3.0
 """Time for running work to finish at a flip; short, so that some of it does not."""
 
 LEASE_SECONDS = 2.0

@@ -61,6 +61,8 @@ async def flip(
     first = await _first_new_work(cast.newcomer, mode)
     taken_seconds = measure()
     in_flight = await work.still_running(works, old.base_url)
+    for one in works:
+        await one.interfere()
     measure()
     exit_status = await old.stop()
     switch = Switch(mode, ready_seconds, taken_seconds, measure(), exit_status, in_flight)

@@ -19,11 +19,11 @@ SENTENCE = "Make yourself comfortable, for the story wants to be told from its b
 SHORT = SENTENCE
 """Some 6 s of speech: done within any drain."""
 
-MIDDLE = (SENTENCE * 4).strip()
-"""Some 25 s of speech, a good second of the emulator's: begun before a flip, and done within its drain."""
+MIDDLE = (SENTENCE * 3).strip()
+"""Some 20 s of speech, one second of the emulator's: begun before a flip, and done within its drain."""
 
-LONG = (SENTENCE * 15).strip()
-"""A minute and a half of speech, over four seconds of the emulator's: not done when the drain is over."""
+LONG = (SENTENCE * 20).strip()
+"""Two minutes of speech, over six seconds of the emulator's: not done when the drain is over."""
 
 PREVIEW = "A warm, unhurried narrator with a low voice."
 
@@ -31,15 +31,20 @@ SETTLE_SECONDS = 30.0
 """Longest wait for work that was in flight: a lease, a take-over, and a long text from its beginning."""
 
 
+async def nothing() -> None:
+    """Most work is left alone."""
+
+
 @dataclass(slots=True)
 class Work:
     """One thing under way. `settle` waits for its end and gives words for it; it raises `Surprise` when it ended
-    otherwise than it must."""
+    otherwise than it must. `interfere` is called once users are led to the new process, while the old one works on."""
 
     name: str
     task_id: str
     person: Person
     settle: Callable[[], Awaitable[str]]
+    interfere: Callable[[], Awaitable[None]] = nothing
 
 
 @dataclass(slots=True)
@@ -51,6 +56,13 @@ class _Listener:
     heard: anyio.Event = field(default_factory=anyio.Event)
     over: anyio.Event = field(default_factory=anyio.Event)
     broken: bool = False
+
+    @property
+    def task_id(self) -> str:
+        """Of what is heard. Raises `Surprise` when it did not begin."""
+        if self.order is None:
+            raise Surprise("A stream that was to be in flight did not begin.")
+        return self.order.task_id
 
 
 async def begin(site: Site, mode: ProviderMode, cast: Cast, tasks: TaskGroup) -> list[Work]:
@@ -65,25 +77,19 @@ async def still_running(works: list[Work], base_url: str) -> int:
 
 
 async def _at_qwen(cast: Cast, tasks: TaskGroup) -> list[Work]:
+    """What takes longest is begun first; what is to be done within the drain, last."""
     mode = ProviderMode.QWEN
     first, second, third = cast.hands
-    long = await second.user.now.generate(second.voice(mode), LONG)
-    doomed = await third.user.now.generate(third.voice(mode), LONG)
-    cut = await _listen(cast.owner, LONG, tasks)
-    heard = await _listen(cast.owner, MIDDLE, tasks)
-    short = await first.user.now.generate(first.voice(mode), SHORT)
     preview = await first.user.now.preview(SHORT.strip(), PREVIEW)
-
-    async def heard_to_its_end() -> str:
-        return await _whole(cast.owner, heard)
-
-    async def cut_honestly() -> str:
-        return await _cut(cast.owner, cut)
-
+    cut = await _listen(cast.owner, LONG, tasks)
+    long = await second.user.now.generate(second.voice(mode), LONG)
+    doomed = _Doomed(third, await third.user.now.generate(third.voice(mode), LONG))
+    short = await first.user.now.generate(first.voice(mode), SHORT)
+    heard = await _listen(cast.owner, MIDDLE, tasks)
     return [
-        Work("a task is cancelled by the new process", doomed.task_id, third, lambda: _cancelled(third, doomed)),
-        Work("a stream is heard to its end", _order(heard).task_id, cast.owner, heard_to_its_end),
-        Work("a stream past the drain ends honestly", _order(cut).task_id, cast.owner, cut_honestly),
+        doomed.work,
+        Work("a stream is heard to its end", heard.task_id, cast.owner, lambda: _whole(cast.owner, heard)),
+        Work("a stream past the drain ends honestly", cut.task_id, cast.owner, lambda: _cut(cast.owner, cut)),
         Work("a task ends in time", short.task_id, first, lambda: played(first, short)),
         Work("a task past the drain is made anyway", long.task_id, second, lambda: played(second, long)),
         Work("a preview ends honestly", preview, first, lambda: _preview(first, preview)),
@@ -93,16 +99,45 @@ async def _at_qwen(cast: Cast, tasks: TaskGroup) -> list[Work]:
 async def _at_modal(site: Site, cast: Cast) -> list[Work]:
     mode = ProviderMode.MODAL
     first, second, third = cast.hands
-    job = await first.user.now.generate(first.voice(mode), SHORT)
-    doomed = await second.user.now.generate(second.voice(mode), SHORT)
     await site.order_faults("modal:design", "modal_design_303")
     preview = await third.user.now.preview(SHORT.strip(), PREVIEW)
     await third.user.now.task(preview)  # the first look begins it (v1 contract 2.3)
+    job = await first.user.now.generate(first.voice(mode), SHORT)
+    doomed = _Doomed(second, await second.user.now.generate(second.voice(mode), SHORT))
     return [
-        Work("a task is cancelled by the new process", doomed.task_id, second, lambda: _cancelled(second, doomed)),
+        doomed.work,
         Work("a job at Modal is polled on", job.task_id, first, lambda: played(first, job)),
         Work("a preview ends honestly", preview, third, lambda: _preview(third, preview)),
     ]
+
+
+@dataclass(slots=True)
+class _Doomed:
+    """A task that its user cancels at the new process, while the old one works on it."""
+
+    person: Person
+    order: Order
+    refused: Surprise | None = None
+
+    @property
+    def work(self) -> Work:
+        return Work(
+            "a task is cancelled by the new process", self.order.task_id, self.person, self._settle, self._cancel
+        )
+
+    async def _cancel(self) -> None:
+        try:
+            await self.person.user.now.cancel(self.order.task_id)
+        except Surprise as surprise:
+            self.refused = surprise
+
+    async def _settle(self) -> str:
+        if self.refused is not None:
+            raise self.refused
+        task = await self.person.user.now.ended(self.order.task_id, seconds=SETTLE_SECONDS)
+        if task["status"] != "cancelled":
+            raise Surprise(f"It was cancelled, and ended as {task['status']}.")
+        return "Its task says so."
 
 
 async def _listen(person: Person, text: str, tasks: TaskGroup) -> _Listener:
@@ -110,8 +145,6 @@ async def _listen(person: Person, text: str, tasks: TaskGroup) -> _Listener:
     listener = _Listener()
     tasks.start_soon(_hear, person, text, listener)
     await listener.heard.wait()
-    if listener.order is None:
-        raise Surprise("A stream that was to be in flight did not begin.")
     return listener
 
 
@@ -132,24 +165,18 @@ async def _hear(person: Person, text: str, listener: _Listener) -> None:
         listener.over.set()
 
 
-def _order(listener: _Listener) -> Order:
-    if listener.order is None:
-        raise Surprise("A stream ended before it began.")
-    return listener.order
-
-
 async def _whole(person: Person, listener: _Listener) -> str:
     await _over(listener)
     if listener.broken:
         raise Surprise("The stream broke off, though the drain left time for the rest of it.")
-    task = await person.user.now.completed(_order(listener).task_id, seconds=SETTLE_SECONDS)
+    task = await person.user.now.completed(listener.task_id, seconds=SETTLE_SECONDS)
     return f"{len(listener.audio)} bytes, {same_audio(bytes(listener.audio), task)}"
 
 
 async def _cut(person: Person, listener: _Listener) -> str:
     """What was sent may be heard; that it is not all must be seen, by the listener and in the rows."""
     await _over(listener)
-    task = await person.user.now.ended(_order(listener).task_id, seconds=SETTLE_SECONDS)
+    task = await person.user.now.ended(listener.task_id, seconds=SETTLE_SECONDS)
     if not listener.broken:
         same_audio(bytes(listener.audio), task)
         return "It was done before the drain was over."
@@ -163,14 +190,6 @@ async def played(person: Person, order: Order) -> str:
     task = await person.user.now.completed(order.task_id, seconds=SETTLE_SECONDS)
     audio = await person.user.now.audio(order.generation_id)
     return f"{len(audio.content)} bytes, {same_audio(audio.content, task)}"
-
-
-async def _cancelled(person: Person, order: Order) -> str:
-    await person.user.now.cancel(order.task_id)
-    task = await person.user.now.ended(order.task_id, seconds=SETTLE_SECONDS)
-    if task["status"] != "cancelled":
-        raise Surprise(f"It was cancelled, and ended as {task['status']}.")
-    return "Its task says so."
 
 
 async def _preview(person: Person, task_id: str) -> str:
