@@ -7,14 +7,12 @@ recording and its transcript. Recordings are synthesized, because there is nobod
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from uuid import UUID
 
-import anyio
 import structlog
 
 from gateway.providers import QwenCustomization, VoiceKind, open_customization
+from gateway.sample_recording import TRANSCRIPT, NoRecording, sample_recording
 from gateway.services import Services
 from gateway.settings import ProviderMode
 from protocol.customization import AudioSource, data_url
@@ -35,12 +33,6 @@ DESIGNED_VOICE = UUID("5a17e000-0000-4000-8000-0000000000d1")
 MODAL_CLONED_VOICE = UUID("5a17e000-0000-4000-8000-0000000000c2")
 MODAL_DESIGNED_VOICE = UUID("5a17e000-0000-4000-8000-0000000000d2")
 """The voices at Modal: a voice is only ever used with its own provider."""
-
-TRANSCRIPT = (
-    "I have read aloud to other people for as long as I can remember. On winter evenings we sat around the stove, and "
-    "whoever had the book in their hands decided how the story sounded. That is why I like to lend my voice to others."
-)
-"""Some 15 seconds of speech: the vendor advises 10 to 20 (protocol reference 3.1)."""
 
 DESCRIPTION = "A warm, unhurried narrator with a low voice, for long evenings and longer stories."
 
@@ -183,11 +175,7 @@ async def _store(services: Services, voice_id: UUID, recording: bytes) -> str:
 
 
 async def _recording(text: str, speaker: str = "speaker") -> bytes:
-    """A WAV of somebody reading `text`, made by a program of its own: the gateway synthesizes nothing."""
-    command = [sys.executable, "-m", "bench", "record", "--language", "en", "--speaker", speaker, "--text", text]
-    command += ["-o", "-"]
-    # A session of its own, or Ctrl-C would end it before us, and look like a recording that failed.
-    finished = await anyio.run_process(command, stderr=subprocess.PIPE, check=False, start_new_session=True)
-    if finished.returncode:
-        raise DemoFailed(f"The demo recording could not be made: {finished.stderr.decode(errors='replace').strip()}")
-    return finished.stdout
+    try:
+        return await sample_recording(text, speaker)
+    except NoRecording as error:
+        raise DemoFailed(str(error)) from error

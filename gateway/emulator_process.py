@@ -53,15 +53,18 @@ class Emulator:
 
 @asynccontextmanager
 async def open_emulator(
-    state: Path, api_key: str, *, speed: float, first_audio_delay: float
+    state: Path, api_key: str, *, speed: float, first_audio_delay: float, modal_seconds: float | None = None
 ) -> AsyncIterator[Emulator]:
     """Run it for the time of the body. It also ends when this process is killed: it watches its standard input.
+
+    `modal_seconds` is how long a job at Modal takes, None for the emulator's own default.
 
     Raises `ChildDied` when it does not start.
     """
     command = [sys.executable, "-m", "bench", "emulate", "--exit-with-parent"]
     command += ["--state", str(state), f"--api-key={api_key}"]  # one word: a generated key may begin with a dash
     command += ["--speed", str(speed), "--first-audio-delay", str(first_audio_delay)]
+    command += [] if modal_seconds is None else ["--modal-seconds", str(modal_seconds)]
     # A session of its own: Ctrl-C in the terminal is for this process, which drains before it ends its children.
     process = await anyio.open_process(command, stdin=PIPE, stdout=PIPE, stderr=None, start_new_session=True)
     try:

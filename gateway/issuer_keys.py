@@ -94,7 +94,7 @@ class IssuerKeys:
         """One fetch, now. What goes wrong is logged, and the old keys stay."""
         self._fetching, self._looked_at = True, self._clock()
         try:
-            self._keys = await self._fetch()
+            self._keys = await _fetch(self._client, self._url)
         except KeysUnavailable as error:
             self._failing = True
             _log.warning("auth.keys_unavailable", reason=str(error), trusted=self.trusted)
@@ -115,39 +115,51 @@ class IssuerKeys:
             with anyio.move_on_after(RETRY_SECONDS if self._failing else REFRESH_SECONDS):
                 await self._wanted.wait()
 
-    async def _fetch(self) -> Mapping[str, VerificationKey]:
-        try:
-            with anyio.fail_after(FETCH_SECONDS):
-                return parse_key_set(await self._read())
-        except TimeoutError:
-            raise KeysUnavailable("no answer in time") from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise KeysUnavailable(type(error).__name__) from error
-        except NoKeySet as error:
-            raise KeysUnavailable(str(error)) from error
 
-    async def _read(self) -> bytes:
-        async with self._client.stream("GET", self._url) as response:
-            if response.status_code != httpx.codes.OK:
-                raise KeysUnavailable(f"status {response.status_code}")
-            document = bytearray()
-            async for piece in response.aiter_raw():  # to its end, within the time of a fetch, but not all is kept
-                document += piece[: MAX_DOCUMENT_BYTES + 1 - len(document)]
-        if len(document) > MAX_DOCUMENT_BYTES:
-            raise KeysUnavailable("the document is too long")
-        return bytes(document)
+async def fetch_keys(url: str) -> Mapping[str, VerificationKey]:
+    """The keys at `url`, by their ids. Raises `KeysUnavailable`."""
+    async with _client() as client:
+        return await _fetch(client, url)
+
+
+async def _fetch(client: httpx.AsyncClient, url: str) -> Mapping[str, VerificationKey]:
+    try:
+        with anyio.fail_after(FETCH_SECONDS):
+            return parse_key_set(await _read(client, url))
+    except TimeoutError:
+        raise KeysUnavailable("no answer in time") from None
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise KeysUnavailable(type(error).__name__) from error
+    except NoKeySet as error:
+        raise KeysUnavailable(str(error)) from error
+
+
+async def _read(client: httpx.AsyncClient, url: str) -> bytes:
+    async with client.stream("GET", url) as response:
+        if response.status_code != httpx.codes.OK:
+            raise KeysUnavailable(f"status {response.status_code}")
+        document = bytearray()
+        async for piece in response.aiter_raw():  # to its end, within the time of a fetch, but not all is kept
+            document += piece[: MAX_DOCUMENT_BYTES + 1 - len(document)]
+    if len(document) > MAX_DOCUMENT_BYTES:
+        raise KeysUnavailable("the document is too long")
+    return bytes(document)
+
+
+def _client() -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+        timeout=FETCH_SECONDS,
+        follow_redirects=False,  # the address is a setting; nobody else may send us elsewhere for keys
+        trust_env=False,
+    )
 
 
 @asynccontextmanager
 async def open_issuer_keys(url: str) -> AsyncIterator[IssuerKeys]:
     """The keys at `url` for the time of the block, kept fresh by a task beside it. Nobody waits for the first fetch."""
     async with (
-        httpx.AsyncClient(
-            headers={"Accept": "application/json", "Accept-Encoding": "identity"},
-            timeout=FETCH_SECONDS,
-            follow_redirects=False,  # the address is a setting; nobody else may send us elsewhere for keys
-            trust_env=False,
-        ) as client,
+        _client() as client,
         open_task_group() as tasks,
     ):
         keys = IssuerKeys(url, client)

@@ -6,7 +6,7 @@ stored as given, times are aware and in UTC, JSON columns are plain Python value
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
 
@@ -390,3 +390,55 @@ class OrphanRow(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str | None
     reason: str
     created_at: datetime
+
+
+class Login(msgspec.Struct, frozen=True, kw_only=True):
+    """Who we are to the database's server. `is_gateway`: has the rights of `utter_gateway`, None when there is no such
+    role; `connections` are the server's for all who are no superusers, `own_connections` this login's share, None
+    without a limit."""
+
+    name: str
+    is_superuser: bool
+    bypasses_policies: bool
+    is_gateway: bool | None
+    connections: int
+    own_connections: int | None
+
+
+class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What one user used on one day (UTC). `characters`, `clones` and `designs` are those the provider bills;
+    `unknown_creates` may have been billed: nobody heard."""
+
+    user_id: UUID
+    day: date
+    generations: int
+    characters: int
+    clones: int
+    designs: int
+    unknown_creates: int
+
+
+class VoiceOutline(msgspec.Struct, frozen=True, kw_only=True):
+    """A voice without anything that its user wrote or said: who can use it, and what it could be made of again."""
+
+    id: UUID
+    user_id: UUID
+    language: str
+    tts_provider: Provider
+    provider_voice_id: str | None
+    provider_target_model: str | None
+    provider_region: str | None
+    provider_voice_kind: Literal["vc", "vd"] | None
+    has_recording: bool
+    has_transcript: bool
+    deleted: bool
+
+
+class PurgeableVoice(msgspec.Struct, frozen=True, kw_only=True):
+    """A voice that was deleted long enough ago, and the key of its recording in the bucket `references`."""
+
+    id: UUID
+    user_id: UUID
+    recording_key: str | None
+    tts_provider: Provider
+    deleted_at: datetime

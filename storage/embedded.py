@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import psutil
 
@@ -277,3 +277,8 @@ class EmbeddedPostgres:
     def _log_tail(self) -> str:
         text = (self._data_dir / "server.log").read_text(encoding="utf-8", errors="replace").strip()
         return text[-OUTPUT_CHARS:] or "it logged nothing"
+
+
+def as_login(admin_url: str, login: str) -> str:
+    """The URL of the same database for another login."""
+    return urlsplit(admin_url)._replace(netloc=f"{quote(login)}@").geturl()

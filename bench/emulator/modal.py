@@ -31,6 +31,9 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 CALL_ID = "__modal_function_call_id"
 """The query of the address that a design which outlives its request is found at (v1 contract 4.3)."""
 
+METHODS = {"submit": ["POST"], "cancel": ["POST"], "design": ["POST", "GET"]}
+"""Those that an endpoint answers; GET where nothing else is said. An app that was stopped answers none."""
+
 _NEVER = float("inf")
 
 
@@ -43,8 +46,7 @@ def modal_routes(studio: Studio) -> list[Route]:
 
 
 def _routes(base: str, server: ModalServer) -> list[Route]:
-    methods = {"submit": ["POST"], "cancel": ["POST"], "design": ["POST", "GET"]}
-    return [Route(f"{base}/{name}", server.endpoint(name), methods=methods.get(name, ["GET"])) for name in ENDPOINTS]
+    return [Route(f"{base}/{name}", server.endpoint(name), methods=["GET", "POST"]) for name in ENDPOINTS]
 
 
 class ModalServer:
@@ -61,7 +63,8 @@ class ModalServer:
         async def handle(request: Request) -> Response:
             try:
                 faults = self._faults(request, name)
-                answer = await _instead(request, faults) or await perform(request, faults)
+                answer = await _instead(request, faults) or _not_allowed(request, name)
+                answer = answer or await perform(request, faults)
             except (Refused, BodyTooLarge) as refused:
                 answer = refused.answer if isinstance(refused, Refused) else detail(413, "Payload too large")
             except UnknownFault as unknown:
@@ -192,6 +195,11 @@ async def _instead(request: Request, faults: frozenset[Fault]) -> Response | Non
             case Fault.MODAL_EMPTY:
                 return Response(b"", media_type="application/octet-stream")
     return None
+
+
+def _not_allowed(request: Request, endpoint: str) -> Response | None:
+    allowed = METHODS.get(endpoint, ["GET"])
+    return None if request.method in {*allowed, "HEAD"} else detail(405, "Method Not Allowed")
 
 
 def _cut(answer: Response) -> Response:

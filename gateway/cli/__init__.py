@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import audit, local, operate, orphans, speak, voices
+from gateway.cli import audit, doctor, drill, local, operate, orphans, speak, voices
 
 HELP = """Text in, live speech out.
 
@@ -30,5 +30,7 @@ main.command()(audit.audit)
 main.command()(operate.serve)
 main.command()(operate.migrate)
 main.command()(operate.config)
+main.command()(doctor.doctor)
+main.command()(drill.drill)
 main.command(context_settings=operate.PASS_THROUGH)(operate.emulate)
 main.command(context_settings=operate.PASS_THROUGH)(operate.bench)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -28,19 +28,26 @@ def find_settings(data_dir: Path | None) -> Settings:
 
     Ends the command with words when neither can be used. Logs go to standard error from now on.
     """
-    from gateway.data_dir import DEFAULT_DATA_DIR
     from gateway.logs import configure_logging
     from gateway.settings import SettingsError, load_settings
+    from storage.embedded import SUPERUSER
 
     try:
-        if data_dir is None and os.environ.get("UTTER_ENV", "").strip():
-            settings = load_settings(os.environ)
-        else:
-            settings = load_settings(_local(data_dir or DEFAULT_DATA_DIR))
+        settings = load_settings(find_environment(data_dir, SUPERUSER))
     except SettingsError as error:
         fail("\n".join(error.problems))
     configure_logging(settings)
     return settings
+
+
+def find_environment(data_dir: Path | None, login: str) -> Mapping[str, str]:
+    """The variables of this process; those of `utter dev` with `data_dir`, or where nothing says UTTER_ENV, at whose
+    database they name `login`. Ends the command with words when no `utter dev` runs there."""
+    from gateway.data_dir import DEFAULT_DATA_DIR
+
+    if data_dir is None and os.environ.get("UTTER_ENV", "").strip():
+        return os.environ
+    return _local(data_dir or DEFAULT_DATA_DIR, login)
 
 
 def run(work: Callable[[Settings], Awaitable[T]], settings: Settings) -> T:
@@ -64,15 +71,16 @@ def run(work: Callable[[Settings], Awaitable[T]], settings: Settings) -> T:
         fail(f"The database failed: {error}. Check DATABASE_URL, and that `utter migrate` has run.")
 
 
-def _local(data_dir: Path) -> dict[str, str]:
-    """The environment that `utter dev` made for itself, with its administrator's login."""
+def _local(data_dir: Path, login: str) -> dict[str, str]:
+    """The environment that `utter dev` made for itself."""
     from gateway.data_dir import DataDir
     from gateway.dev import environment
     from gateway.emulator_process import EmulatorAddress
+    from storage.embedded import as_login
 
     home = DataDir(data_dir)
     record = home.running_record()
     if record is None:
         fail(f"No `utter dev` runs in {data_dir}. Start it, or set UTTER_ENV and the settings of a deployment.")
     address = EmulatorAddress(record.emulator_rest_url, record.emulator_realtime_url, record.emulator_modal_url)
-    return environment(os.environ, home, home.secrets(), 0, address, record.admin_url)
+    return environment(os.environ, home, home.secrets(), 0, address, as_login(record.admin_url, login))

@@ -73,11 +73,21 @@ class Conversation:
     async def run(self, script: Script, clearance: Clearance) -> SessionFinished:
         """Play `script` and deliver the audio. Raises `ProviderFailure`, and what `clearance` raises."""
         with self._recipient.trace.step("provider.session"):
-            await self._opened()
+            await self.opened()
         await clearance()
         with self._until_audio:
             self._until_audio.enter_context(self._recipient.trace.step("provider.first_audio"))
             return await self._converse(self._flight(script))
+
+    async def opened(self) -> None:
+        """Wait for the server's first word; nothing is sent. Raises `ProviderFailure`. `run` begins with it."""
+        opened = False
+        while not opened:
+            for output in await self._receive():
+                if isinstance(output, SessionFailed):
+                    raise output.failure
+                opened = opened or isinstance(output, SessionOpened)
+        self._recipient.trace.bind(provider_session_id=self.session.session_id)
 
     async def _converse(self, flight: list[str]) -> SessionFinished:
         async with anyio.create_task_group() as tasks:
@@ -88,15 +98,6 @@ class Conversation:
         if isinstance(ending, ProviderFailure):
             raise ending
         return ending
-
-    async def _opened(self) -> None:
-        opened = False
-        while not opened:
-            for output in await self._receive():
-                if isinstance(output, SessionFailed):
-                    raise output.failure
-                opened = opened or isinstance(output, SessionOpened)
-        self._recipient.trace.bind(provider_session_id=self.session.session_id)
 
     def _flight(self, script: Script) -> list[str]:
         return [

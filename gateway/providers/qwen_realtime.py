@@ -123,6 +123,25 @@ class QwenRealtime:
                 attempt, self._options.retries, trace.log, until=first_audio_at, repeatable=lambda: not gauge.moved
             )
 
+    async def greet(self, model: str) -> None:
+        """Have a session opened for `model`, and leave it: nothing is said, so nothing is billed.
+
+        Raises `ProviderFailure`. Once, whatever it is: the caller wants to know.
+        """
+        trace, patience = Trace(), self._options.deadlines.connect
+        now = anyio.current_time()
+        socket = await self._open_socket(model, trace, now + patience)
+        audio = open_audio_path(self._options.upstream_format, SAMPLE_RATE)
+        clock = SessionClock(self._options.deadlines, now)
+        conversation = Conversation(socket.transport, audio, clock, Recipient(_Nobody(), trace, lambda _: None))
+        try:
+            with anyio.fail_after(patience):
+                await conversation.opened()
+        except TimeoutError as timeout:
+            raise conversation.session.failure(Fault.CONNECT_TIMEOUT) from timeout
+        finally:
+            socket.drop()
+
     async def _deadline(self, trace: Trace, may_queue: float) -> float:
         """The absolute time of the first audio. Whoever may queue has had its first turn by then."""
         if may_queue:
@@ -187,6 +206,13 @@ class _Gauge:
     def append(self, frames: bytes) -> None:
         self.moved = True
         self._sink.append(frames)
+
+
+class _Nobody:
+    """A sink for what is not to come."""
+
+    def append(self, frames: bytes) -> None:
+        """Nothing was asked for."""
 
 
 def _outcome(finished: SessionFinished, audio: AudioPath, attempts: int) -> Outcome:

@@ -10,7 +10,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -222,6 +222,9 @@ def arguments(query: Query[object], owner: UUID, named: Tenant) -> dict[str, obj
         "per_minute": 1,
         "longest_wait": 1.0,
         "claims": "{}",
+        "channel": "c",
+        "from_day": datetime.now(UTC).date(),
+        "until_day": datetime.now(UTC).date() + timedelta(days=1),
     }
     if query.sql.startswith("insert into public.voices"):
         everything["source"] = "uploaded"
