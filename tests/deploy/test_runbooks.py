@@ -6,12 +6,14 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
 import pytest
 
-from bench.stack import running_stack
+from bench.stack import Stack, running_stack
 from protocol.errors import Fault
 from tests.support.cli import command
 from tests.support.served import environment, serving
@@ -41,12 +43,9 @@ def commands() -> list[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def shell() -> Iterator[dict[str, str]]:
     """The environment of somebody on call, beside a gateway that serves."""
-    bind = {"UTTER_METRICS_BIND": "127.0.0.1:0"}
-    with (
-        running_stack() as stack,
-        TemporaryDirectory(prefix="utter-oncall-") as name,
-        serving(stack, Path(name), **bind) as served,
-    ):
+    with running_stack() as stack, TemporaryDirectory(prefix="utter-oncall-") as name, ExitStack() as opened:
+        more = {"UTTER_METRICS_BIND": "127.0.0.1:0", **modal_endpoints(stack)}
+        served = opened.enter_context(serving(stack, Path(name), **more))
         (listening,) = served.until_logged("metrics.listening")
         tools = Path(name) / "bin"
         tools.mkdir()
@@ -54,12 +53,19 @@ def shell() -> Iterator[dict[str, str]]:
         (tools / "utter").write_text(f'#!/bin/sh\nexec "{program}" {" ".join(arguments)} "$@"\n')
         (tools / "utter").chmod(0o755)
         yield {
-            **environment(stack, Path(name), **bind),
+            **environment(stack, Path(name), **more),
             "BASE_URL": served.stack.base_url,
             "METRICS_URL": listening["url"],
             "OWNER_URL": stack.admin_url,
             "PATH": f"{tools}:{os.environ['PATH']}",
         }
+
+
+def modal_endpoints(stack: Stack) -> dict[str, str]:
+    """The standby lane."""
+    emulator = msgspec.json.decode((stack.data_dir / "running.json").read_bytes())["emulator_modal_url"]
+    jobs = {f"MODAL_JOB_{name.upper()}": f"{emulator}/{name}" for name in ("submit", "status", "result", "cancel")}
+    return {**jobs, "MODAL_ENDPOINT_VOICE_DESIGN": f"{emulator}/design"}
 
 
 @pytest.mark.parametrize(("page", "line"), commands())
