@@ -8,13 +8,14 @@ no request itself. `/api/ready`, limits and pools are those of the worker that a
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 
 import anyio
 import structlog
 from anyio.abc import TaskGroup
 
 from gateway.logs import configure_logging
-from gateway.metrics.serving import gathering_metrics, worker_ended
+from gateway.metrics.serving import gathering_metrics
 from gateway.persister import LANDING_SECONDS
 from gateway.server import base_url_of, listen_as_set
 from gateway.settings import Settings
@@ -45,8 +46,8 @@ async def run_workers(settings: Settings) -> None:
     `WorkerFailed` when one cannot start at first.
     """
     configure_logging(settings)
-    with gathering_metrics(settings.metrics_bind), listen_as_set(settings) as listener:
-        workers = Workers(settings, listener)
+    with gathering_metrics(settings.metrics_bind) as forget_gauges, listen_as_set(settings) as listener:
+        workers = Workers(settings, listener, forget_gauges)
         _log.info("workers.starting", workers=settings.workers, url=base_url_of(listener))
         async with stop_on_signals(on_hangup=lambda _stop: workers.replace_soon()) as stop:
             await workers.run(stop)
@@ -78,7 +79,9 @@ class Place:
 class Workers:
     """The processes on one socket."""
 
-    def __init__(self, settings: Settings, listener: socket.socket) -> None:
+    def __init__(self, settings: Settings, listener: socket.socket, on_end: Callable[[int], None]) -> None:
+        """`on_end` is told the process id of each that has ended."""
+        self._on_end = on_end
         self._drain_seconds = settings.drain_seconds
         self._listener = listener
         self._places = [Place(number) for number in range(1, settings.workers + 1)]
@@ -209,5 +212,5 @@ class Workers:
     async def _see_the_end_of(self, worker: Worker) -> int:
         status = await worker.ended()
         self._alive.discard(worker)
-        worker_ended(worker.pid)
+        self._on_end(worker.pid)
         return status

@@ -7,7 +7,7 @@ that has ended keeps its counts there, and loses its gauges (docs/decisions/0008
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from tempfile import TemporaryDirectory
 
@@ -33,23 +33,24 @@ def serving_metrics(bind: Bind | None) -> Iterator[None]:
 
 
 @contextmanager
-def gathering_metrics(bind: Bind | None) -> Iterator[None]:
-    """What the workers count that are started in the body. Raises `CannotListen`."""
+def gathering_metrics(bind: Bind | None) -> Iterator[Callable[[int], None]]:
+    """What the workers count that are started in the body; gives what to tell the id of one that ended, whose gauges
+    are of no account any more. Raises `CannotListen`.
+    """
     with TemporaryDirectory(prefix="utter-metrics-") as folder:
         os.environ[FOLDER_VARIABLE] = folder  # for the workers; this process has imported the library already
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
+
+        def forget_gauges(pid: int) -> None:
+            with suppress(OSError):
+                mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]
+
         try:
             with _answering(bind, registry):
-                yield
+                yield forget_gauges
         finally:
             del os.environ[FOLDER_VARIABLE]
-
-
-def worker_ended(pid: int) -> None:
-    """Its gauges are of no account any more. Only within `gathering_metrics`."""
-    with suppress(OSError):
-        mark_process_dead(pid, os.environ[FOLDER_VARIABLE])  # type: ignore[no-untyped-call]
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.metrics import REGISTRY
 from gateway.metrics.pace import Pace
-from gateway.metrics.serving import FOLDER_VARIABLE, gathering_metrics, serving_metrics, worker_ended
+from gateway.metrics.serving import FOLDER_VARIABLE, gathering_metrics, serving_metrics
 from gateway.net import Bind
 from gateway.server import CannotListen
 from protocol.errors import Fault
@@ -164,14 +164,14 @@ def test_what_several_processes_count_is_one_answer(capsys: pytest.CaptureFixtur
         process.stdout.readline()
         return process
 
-    with gathering_metrics(ANYWHERE):
+    with gathering_metrics(ANYWHERE) as forget_gauges:
         folder = Path(os.environ[FOLDER_VARIABLE])
         url = capsys.readouterr().out.split("url=")[1].split()[0]
         with worker() as one, worker() as other:
             found = scraped(url)
             assert (found["utter_underruns_total"], found["utter_active_sessions"]) == (6, 2)
             one.communicate("\n")
-            worker_ended(one.pid)
+            forget_gauges(one.pid)
             found = scraped(url)
             assert (found["utter_underruns_total"], found["utter_active_sessions"]) == (6, 1)
             other.communicate("\n")

@@ -73,7 +73,7 @@ async def keeping() -> AsyncIterator[Kept]:
     """Two workers; none is left afterwards."""
     stop = Shutdown()
     with capture_logs() as lines, listen("127.0.0.1", 0, stall_seconds=1) as listener:
-        kept = Kept(Workers(load_settings(os.environ), listener), lines, stop)
+        kept = Kept(Workers(load_settings(os.environ), listener, lambda _pid: None), lines, stop)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(kept.keeper.run, stop)
             await kept.said("workers.ready")
@@ -150,7 +150,7 @@ async def test_one_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch, 
 async def test_a_stop_while_one_is_started_leaves_nobody() -> None:
     stop = Shutdown()
     with capture_logs() as lines, listen("127.0.0.1", 0, stall_seconds=1) as listener:
-        keeper = Workers(load_settings(os.environ), listener)
+        keeper = Workers(load_settings(os.environ), listener, lambda _pid: None)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(keeper.run, stop)
             await until(lambda: keeper._alive)
@@ -166,7 +166,7 @@ async def test_one_that_never_says_it_is_ready(program: str, tmp_path: Path, mon
     interpreter(tmp_path, program, monkeypatch)
     keeper_fails = pytest.raises(WorkerFailed, match=r"Worker 1 (was not ready within|did not start)")
     with listen("127.0.0.1", 0, stall_seconds=1) as listener, capture_logs(), keeper_fails:
-        await Workers(load_settings(os.environ), listener).run(Shutdown())
+        await Workers(load_settings(os.environ), listener, lambda _pid: None).run(Shutdown())
 
 
 async def test_a_process_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
