@@ -7,8 +7,8 @@ finds its folder unlocked, unless somebody has begun the task anew meanwhile.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -56,6 +56,7 @@ class AudioSpool:
     objects: ObjectStore
     keeper: LeaseKeeper
     _folder: SpoolFolder | None = None
+    _creating: anyio.Lock = field(default_factory=anyio.Lock)
     _waiting: dict[UUID, _Waiting] = field(default_factory=dict)
 
     def get(self, generation_id: UUID) -> Entry | None:
@@ -97,14 +98,21 @@ class AudioSpool:
 
     async def adopt(self) -> None:
         """Take what dead processes left on this machine. Raises `SpoolUnavailable`."""
-        for left in await anyio.to_thread.run_sync(SpoolFolder.abandoned, self.path):
-            try:
-                for entry in await anyio.to_thread.run_sync(left.entries):
-                    await self._adopt(left, entry)
-            except DatabaseUnavailable as error:
-                _log.warning("spool.not_adopted", error=str(error))
-            finally:
-                await anyio.to_thread.run_sync(left.close)
+        abandoned = await anyio.to_thread.run_sync(SpoolFolder.abandoned, self.path)
+        try:
+            for left in abandoned:
+                await self._adopt_all(left)
+        finally:
+            # Also when the sweeper is stopped here: a lock that stays would keep everybody from the audio.
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(_close, abandoned)
+
+    async def _adopt_all(self, left: SpoolFolder) -> None:
+        try:
+            for entry in await anyio.to_thread.run_sync(left.entries):
+                await self._adopt(left, entry)
+        except DatabaseUnavailable as error:
+            _log.warning("spool.not_adopted", error=str(error))
 
     async def aclose(self) -> None:
         """Leave what waits to the next process."""
@@ -114,10 +122,11 @@ class AudioSpool:
             await anyio.to_thread.run_sync(self._folder.close)
 
     async def _own_folder(self) -> SpoolFolder:
-        if self._folder is None:
-            create = partial(SpoolFolder.create, self.path, self.keeper.instance.id)
-            self._folder = await anyio.to_thread.run_sync(create)
-        return self._folder
+        async with self._creating:
+            if self._folder is None:
+                create = partial(SpoolFolder.create, self.path, self.keeper.instance.id)
+                self._folder = await anyio.to_thread.run_sync(create)
+            return self._folder
 
     def _watch(self, entry: Entry, folder: SpoolFolder) -> _Waiting:
         waiting = _Waiting(entry, folder, Holding(entry.task_id))
@@ -215,6 +224,12 @@ async def open_audio_spool(
     finally:
         with anyio.CancelScope(shield=True):
             await spool.aclose()
+
+
+def _close(folders: Sequence[SpoolFolder]) -> None:
+    with ExitStack() as closing:
+        for folder in folders:
+            closing.callback(folder.close)
 
 
 def _ids(entry: Entry) -> dict[str, str]:

@@ -18,7 +18,7 @@ from protocol.errors import Fault
 from storage.generations import CANCELLED_BY_USER
 from tests.support.exchange import WAIT_SECONDS
 from tests.support.gateway import Caller, speech
-from tests.support.listeners import until_it_listens
+from tests.support.listeners import until_it_listens, until_nobody_listens
 from tests.support.postgres import TestDatabase
 from tests.support.processes import Process, open_process
 
@@ -188,6 +188,7 @@ class TestCancelElsewhere:
         (running,) = here.supervisor._running.values()
         await here.stage.say(b"sound")
         here.keeper._listen_url = database.gateway_url
+        await until_nobody_listens(database)
         async with anyio.create_task_group() as group:
             group.start_soon(here.keeper.hear)
             await until_it_listens(database)

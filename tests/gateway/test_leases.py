@@ -25,7 +25,7 @@ from storage.leases import HANDED_OVER
 from tests.support.desk import Desk, open_desk
 from tests.support.exchange import WAIT_SECONDS
 from tests.support.leases import new_instance, open_keeper
-from tests.support.listeners import until_it_listens
+from tests.support.listeners import until_it_listens, until_nobody_listens
 from tests.support.migrations import connected
 from tests.support.postgres import TestDatabase
 from tests.support.workshop import LOOK_SECONDS, cut_off
@@ -133,6 +133,7 @@ async def look() -> None:
 
 @pytest.fixture
 async def post(anyio_backend: Any, database: TestDatabase) -> AsyncIterator[Post]:
+    await until_nobody_listens(database)
     async with open_desk(database) as desk:
         yield Post(desk, open_keeper(desk.opened, listen_url=database.gateway_url))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from gateway import persister as persister_module
@@ -18,7 +19,9 @@ from gateway.running import EndReason, RunningGeneration
 from gateway.spooling import AudioSpool, open_audio_spool
 from storage import leases
 from storage.generations import cancel_generation
+from tests.support.exchange import WAIT_SECONDS
 from tests.support.leases import new_instance, open_keeper
+from tests.support.migrations import Sql, connected
 from tests.support.workshop import SPEECH, Pause, ScriptedProvider, Workshop, cut_off
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -48,6 +51,16 @@ class Process:
         await self.spool.aclose()
         self.spool._folder = None
         self.spool._waiting.clear()
+
+
+async def until_one_waits(workshop: Workshop, sql: Sql) -> None:
+    """Somebody waits for a lock in the database."""
+    waiting = (
+        "select exists (select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database())"
+    )
+    with anyio.fail_after(WAIT_SECONDS):
+        while not await sql.value(waiting):
+            await workshop.look()
 
 
 @asynccontextmanager
@@ -100,6 +113,45 @@ async def test_the_next_process_lands_what_a_dead_one_left(
     assert await workshop.states(running.order) == ("completed", "completed", "completed")
     assert await workshop.stored(running.order) == SPEECH
     assert not list((tmp_path / "spool").glob("*"))
+
+
+async def test_who_is_stopped_while_adopting_leaves_it_to_the_next(
+    process: Process, workshop: Workshop, tmp_path: Path
+) -> None:
+    async with workshop.store_away():
+        running = await process.speak()
+    await process.die()
+    async with started(workshop, tmp_path) as stopped, connected(workshop.database) as other:
+        await other.execute("begin; lock table utter.leases")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stopped.spool.adopt)
+            await until_one_waits(workshop, other)
+            tasks.cancel_scope.cancel()
+        await other.execute("rollback")
+        async with started(workshop, tmp_path) as successor:
+            await successor.spool.adopt()
+            await successor.spool.land()
+    assert await workshop.states(running.order) == ("completed", "completed", "completed")
+    assert await workshop.stored(running.order) == SPEECH
+
+
+async def test_two_that_are_kept_at_once_are_both_kept(process: Process, workshop: Workshop) -> None:
+    orders = [await workshop.order(workshop.user()) for _ in range(2)]
+    pauses = [Pause(), Pause()]
+    async with (
+        workshop.store_away(),
+        process.workshop.running(ScriptedProvider(pauses[0], SPEECH), orders[0]) as one,
+        process.workshop.running(ScriptedProvider(pauses[1], SPEECH), orders[1]) as other,
+    ):
+        for pause in pauses:
+            await pause.reached()
+        for pause in pauses:
+            pause.end()
+        for running in (one, other):
+            await running.ended.wait()
+    await process.spool.land()
+    for order in orders:
+        assert await workshop.states(order) == ("completed", "completed", "completed")
 
 
 async def test_what_somebody_makes_anew_is_not_landed_twice(

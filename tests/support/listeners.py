@@ -11,7 +11,8 @@ from tests.support.workshop import LOOK_SECONDS
 
 _LISTENER = """
 select pid from pg_stat_activity
-where application_name = 'utter listener' and datname = current_database() and query like 'LISTEN%' and pid <> $1
+where application_name = 'utter listener' and datname = current_database() and query like 'LISTEN%' and state = 'idle'
+and pid <> $1
 """
 
 
@@ -22,6 +23,14 @@ async def until_it_listens(database: TestDatabase, other_than: int = 0) -> int:
             while (pid := await sql.value(_LISTENER, other_than)) is None:
                 await _look()
     return int(pid)
+
+
+async def until_nobody_listens(database: TestDatabase) -> None:
+    """The server notices a moment late that a connection was ended: what is asked for next may be the one before."""
+    async with connected(database) as sql:
+        with anyio.fail_after(WAIT_SECONDS):
+            while await sql.value(_LISTENER, 0) is not None:
+                await _look()
 
 
 async def _look() -> None:
