@@ -84,7 +84,7 @@ def test_what_must_not_hurt_does_not(emulator: Emulator, voice: str, faults: str
     reader = Mp3FrameReader()
     frames = reader.feed(audio)
     reader.finish()
-    assert b"ID3" not in frames
+    assert b"ID3\x04" not in frames  # three bytes alone are in one of a hundred speeches by chance
     assert b"Info" not in frames
     tolerance = 0.03 * record["audio_seconds"] + 0.06 * record["responses"]
     assert reader.duration_seconds == pytest.approx(record["audio_seconds"], abs=tolerance)

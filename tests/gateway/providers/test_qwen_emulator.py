@@ -83,7 +83,7 @@ async def test_everything_the_vendor_spoke_arrives(
     tolerance = 0.03 * session["audio_seconds"] + 0.06 * outcome.responses
     assert outcome.audio_seconds == pytest.approx(session["audio_seconds"], abs=tolerance)
     assert played_seconds(bytes(take.audio)) == pytest.approx(outcome.audio_seconds, abs=0.06)
-    assert b"ID3" not in take.audio
+    assert b"ID3\x04" not in take.audio  # three bytes alone are in one of a hundred speeches by chance
     assert b"Info" not in take.audio
 
 
