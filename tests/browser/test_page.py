@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Request, expect
 
 from bench.stack import Stack
-from tests.support.browser import Tab
+from tests.support.browser import WAIT_MS, Tab
 from tests.support.cable import Cable
 
 pytestmark = [pytest.mark.browser, pytest.mark.integration]
@@ -63,7 +63,8 @@ WITHOUT_MEDIA_SOURCE = "delete globalThis.MediaSource;"
 
 
 def newest_generation(stack: Stack) -> dict[str, object]:
-    answer = httpx.get(f"{stack.base_url}/api/generations?per_page=1", headers=stack.headers).raise_for_status()
+    path = f"{stack.base_url}/api/generations?per_page=1"
+    answer = httpx.get(path, headers=stack.headers, timeout=WAIT_MS / 1000).raise_for_status()
     newest: dict[str, object] = answer.json()["generations"][0]
     return newest
 
@@ -273,7 +274,8 @@ def test_what_was_stopped_elsewhere_is_not_made_again(stack: Stack, tab: Tab) ->
     generate(tab, LONG)
     tab.until(f"{HEARD} > 0.3")
     running = newest_generation(stack)
-    httpx.post(f"{stack.base_url}/api/tasks/{running['task_id']}/cancel", headers=stack.headers).raise_for_status()
+    path = f"{stack.base_url}/api/tasks/{running['task_id']}/cancel"
+    httpx.post(path, headers=stack.headers, timeout=WAIT_MS / 1000).raise_for_status()
     expect(tab.page.locator("#generate-error")).to_contain_text("Cancelled")
     expect(tab.page.get_by_role("button", name="Generate")).to_be_enabled()
     assert tab.asked("POST", "/api/generate") == []
