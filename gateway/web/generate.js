@@ -14,6 +14,7 @@ export class GenerateView {
   #picker;
   #run = null;
   #reloaded = false; // with the form as it was
+  #filled = false; // there are voices to choose from
   #last = null; // the run before, or the same once it has ended
   #text = byId("text");
   #language = byId("language");
@@ -29,6 +30,7 @@ export class GenerateView {
     this.#language.value = catalog.default;
     this.#offerWays();
     byId("composer").addEventListener("submit", (event) => {
+      if (!this.#filled) return; // the page keeps it until the view is there
       event.preventDefault();
       this.#start();
     });
@@ -36,7 +38,7 @@ export class GenerateView {
     byId("again").addEventListener("click", () => this.#follow(this.#last.state.order, this.#last.state.voice));
     this.#text.addEventListener("input", () => this.#count());
     this.#text.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.#start();
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) byId("composer").requestSubmit();
     });
     this.#restore();
     this.#keep();
@@ -56,6 +58,7 @@ export class GenerateView {
     const chosen = query.get("voice") ?? this.#picker.chosen?.id ?? remembered("form")?.voice;
     try {
       this.#picker.show(await this.#parts.api.voices(), this.#catalog.provider);
+      this.#filled = true;
     } catch (error) {
       showError(this.#error, error.message);
     }

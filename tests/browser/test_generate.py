@@ -257,14 +257,16 @@ def test_what_the_page_weighs(tab: Tab, path: str) -> None:
     assert sum(len(httpx.get(url).content) for url in loaded) < 120_000
 
 
-def test_a_press_that_comes_before_its_view_is_not_lost(tab: Tab) -> None:
+@pytest.mark.parametrize("late", ["**/web/generate.js", "**/api/voices?*"])
+def test_a_press_that_comes_before_its_view_is_not_lost(tab: Tab, late: str) -> None:
     waiting: list[Route] = []
 
     def hold(route: Route) -> None:  # Playwright hangs an attribute on it, which `append` does not take
         waiting.append(route)
 
-    tab.page.route("**/web/generate.js", hold)
-    tab.page.goto(tab.base_url)
+    tab.page.route(late, hold)
+    with tab.page.expect_request(late):
+        tab.page.goto(tab.base_url)
     tab.page.get_by_label("Text to speak").fill("Good morning.")
     tab.page.get_by_role("button", name="Generate").click()
     assert "?" not in tab.page.url, "sent as an address"
