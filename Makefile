@@ -37,8 +37,8 @@ fast:
 	    --ignore=tests/acceptance --ignore=tests/browser --ignore=tests/contract  # only slow ones, slow to collect
 
 # Two halves at a time, for most of a test's time is waiting; each printed as a whole where this make can do that.
-INNER := protocol acceptance/test_workers.py bench contract deploy fuzz gateway/history gateway/modal gateway/providers gateway/studio mutants schema \
-    storage
+INNER := protocol acceptance/test_workers.py bench contract deploy fuzz gateway/history gateway/modal gateway/providers \
+    gateway/studio mutants schema storage
 
 full:
 	$(MAKE) -j 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) inner outer
