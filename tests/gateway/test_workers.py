@@ -70,10 +70,11 @@ class Kept:
 
 @asynccontextmanager
 async def keeping() -> AsyncIterator[Kept]:
-    """Two workers; none is left afterwards."""
+    """Two workers; none is left afterwards, and the end of each was told."""
     stop = Shutdown()
+    ended: list[int] = []
     with capture_logs() as lines, listen("127.0.0.1", 0, stall_seconds=1) as listener:
-        kept = Kept(Workers(load_settings(os.environ), listener, lambda _pid: None), lines, stop)
+        kept = Kept(Workers(load_settings(os.environ), listener, ended.append), lines, stop)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(kept.keeper.run, stop)
             await kept.said("workers.ready")
@@ -84,6 +85,7 @@ async def keeping() -> AsyncIterator[Kept]:
                 pids += kept.pids()
                 stop.request()
     assert not [pid for pid in pids if psutil.pid_exists(pid)]
+    assert set(pids) <= set(ended)
 
 
 def refuse(database: TestDatabase) -> None:
