@@ -14,7 +14,8 @@ export class GenerateView {
   #picker;
   #run = null;
   #reloaded = false; // with the form as it was
-  #filled = false; // there are voices to choose from
+  #filled = false; // the voices came, or a failure did
+  #trouble = null; // why there are none to choose from
   #last = null; // the run before, or the same once it has ended
   #text = byId("text");
   #language = byId("language");
@@ -58,10 +59,12 @@ export class GenerateView {
     const chosen = query.get("voice") ?? this.#picker.chosen?.id ?? remembered("form")?.voice;
     try {
       this.#picker.show(await this.#parts.api.voices(), this.#catalog.provider);
-      this.#filled = true;
+      this.#trouble = null;
     } catch (error) {
+      this.#trouble = error.message;
       showError(this.#error, error.message);
     }
+    this.#filled = true;
     if (chosen) this.#picker.choose(chosen);
   }
 
@@ -109,7 +112,7 @@ export class GenerateView {
       const words = `Text cannot exceed ${this.#limit} characters. Shorten it by ${over}.`;
       return { words, field: this.#text };
     }
-    return voice ? null : { words: "Choose a voice first.", field: this.#picker };
+    return voice ? null : { words: this.#trouble ?? "Choose a voice first.", field: this.#picker };
   }
 
   #start() {

@@ -257,6 +257,17 @@ def test_what_the_page_weighs(tab: Tab, path: str) -> None:
     assert sum(len(httpx.get(url).content) for url in loaded) < 120_000
 
 
+def test_a_press_where_the_voices_cannot_be_had_says_so(tab: Tab) -> None:
+    tab.page.route("**/api/voices?*", lambda route: route.fulfill(status=500, json={"detail": "Out of order."}))
+    tab.open()
+    expect(tab.page.locator("#generate-error")).to_contain_text("Out of order.")
+    tab.state("document.getElementById('generate-error').textContent = ''")
+    tab.page.get_by_label("Text to speak").fill("Good morning.")
+    tab.page.get_by_role("button", name="Generate").click()
+    expect(tab.page.locator("#generate-error")).to_contain_text("Out of order.")
+    assert tab.asked("POST", "/api/generate/stream") == []
+
+
 @pytest.mark.parametrize("late", ["**/web/generate.js", "**/api/voices?*"])
 def test_a_press_that_comes_before_its_view_is_not_lost(tab: Tab, late: str) -> None:
     waiting: list[Route] = []
