@@ -98,6 +98,12 @@ PACING: Final = Counter(
     "Time that sessions waited for the account's limits.",
     registry=REGISTRY,
 )
+WARM_CONNECTIONS: Final = Counter(
+    "utter_warm_connections",
+    "Connections to the provider opened in advance: `used`, `missed` by who wanted one, `expired` or `lost` unused.",
+    ["outcome"],
+    registry=REGISTRY,
+)
 CIRCUIT_OPEN: Final = Gauge(
     "utter_provider_circuit_open",
     "1 while the provider is left alone after failures in a row, in any process.",

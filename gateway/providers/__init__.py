@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from gateway.providers.base import SpeechProvider, Turn, at_once
 from gateway.providers.circuit import CircuitLimits
 from gateway.providers.deadlines import Deadlines
+from gateway.providers.dialing import QwenAccount
 from gateway.providers.modal_api import ModalApi, ModalDeadlines, ModalEndpoints, open_modal_api
 from gateway.providers.qwen_customization import (
     CustomizationOptions,
@@ -18,7 +19,8 @@ from gateway.providers.qwen_customization import (
     VoiceKind,
     open_qwen_customization,
 )
-from gateway.providers.qwen_realtime import QwenAccount, QwenOptions, QwenRealtime, open_qwen_realtime
+from gateway.providers.qwen_realtime import QwenOptions, QwenRealtime, open_qwen_realtime
+from gateway.providers.warm import WarmLimits
 from gateway.settings import Settings
 from gateway.transports import Connect, Keepalive, asyncio_websocket
 
@@ -97,4 +99,5 @@ def _qwen_options(settings: Settings) -> QwenOptions:
         keepalive=Keepalive(interval=settings.ping_interval_seconds, timeout=settings.ping_timeout_seconds),
         upstream_format=settings.upstream_format.value,
         circuit=CircuitLimits(failures=settings.circuit_failures, pause=settings.circuit_pause_seconds),
+        warm=WarmLimits(most=settings.warm_connections, idle_seconds=settings.warm_idle_seconds),
     )

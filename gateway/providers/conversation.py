@@ -1,4 +1,4 @@
-"""One Qwen session on one open socket: drives `protocol.session.ClientSession` from first event to last.
+"""One Qwen session on one connection: drives `protocol.session.ClientSession` from first event to last.
 
 Sending and receiving run side by side. All text leaves in one flight, and a server that sends while we still send
 must not find us deaf.
@@ -17,16 +17,14 @@ from gateway.metrics.pace import Pace
 from gateway.providers.audio_path import AudioPath
 from gateway.providers.base import Clearance, Sink
 from gateway.providers.deadlines import SessionClock
+from gateway.providers.realtime_connection import RealtimeConnection
 from gateway.task_groups import until_cancelled
 from gateway.tracing import Trace
-from gateway.transports import MessageRefused, Transport, TransportClosed
-from protocol.errors import Fault, ProviderFailure, RemoteProtocolError, VendorError
+from protocol.errors import Fault, ProviderFailure, VendorError
 from protocol.mp3 import WrongAudioError
 from protocol.session import (
     AudioReceived,
-    ClientSession,
     Ignored,
-    Output,
     ResponseFinished,
     SessionConfig,
     SessionConfigured,
@@ -58,11 +56,13 @@ class Recipient:
 
 
 class Conversation:
-    """Use once. `session` knows the ids for a failure that is found outside, such as a deadline."""
+    """Use once, on a connection where nothing was sent yet."""
 
-    def __init__(self, transport: Transport, audio: AudioPath, clock: SessionClock, recipient: Recipient) -> None:
-        self.session = ClientSession()
-        self._transport = transport
+    def __init__(
+        self, connection: RealtimeConnection, audio: AudioPath, clock: SessionClock, recipient: Recipient
+    ) -> None:
+        self._connection = connection
+        self._session = connection.session
         self._audio = audio
         self._clock = clock
         self._recipient = recipient
@@ -73,25 +73,16 @@ class Conversation:
     async def run(self, script: Script, clearance: Clearance) -> SessionFinished:
         """Play `script` and deliver the audio. Raises `ProviderFailure`, and what `clearance` raises."""
         with self._recipient.trace.step("provider.session"):
-            await self.opened()
+            await self._connection.opened()
+            self._recipient.trace.bind(provider_session_id=self._session.session_id)
         await clearance()
         with self._until_audio:
             self._until_audio.enter_context(self._recipient.trace.step("provider.first_audio"))
             return await self._converse(self._flight(script))
 
-    async def opened(self) -> None:
-        """Wait for the server's first word; nothing is sent. Raises `ProviderFailure`. `run` begins with it."""
-        opened = False
-        while not opened:
-            for output in await self._receive():
-                if isinstance(output, SessionFailed):
-                    raise output.failure
-                opened = opened or isinstance(output, SessionOpened)
-        self._recipient.trace.bind(provider_session_id=self.session.session_id)
-
     async def _converse(self, flight: list[str]) -> SessionFinished:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(until_cancelled, self._send, flight)
+            tasks.start_soon(until_cancelled, self._connection.send, flight)
             # Returned, not raised: what is raised here would reach the caller inside an exception group.
             ending = await self._follow()
             tasks.cancel_scope.cancel()
@@ -101,21 +92,14 @@ class Conversation:
 
     def _flight(self, script: Script) -> list[str]:
         return [
-            self.session.configure(script.config, _event_id()),
-            *(self.session.append(piece, _event_id()) for piece in script.pieces),
-            self.session.finish(_event_id()),
+            self._session.configure(script.config, _event_id()),
+            *(self._session.append(piece, _event_id()) for piece in script.pieces),
+            self._session.finish(_event_id()),
         ]
-
-    async def _send(self, flight: list[str]) -> None:
-        try:
-            for message in flight:
-                await self._transport.send(message)
-        except TransportClosed:
-            self.session.send_failed()  # `_follow` learns why from what the server still said
 
     async def _follow(self) -> SessionFinished | ProviderFailure:
         while True:
-            for output in await self._receive():
+            for output in await self._connection.receive():
                 match output:
                     case AudioReceived():
                         failure = self._deliver(output.data, self._audio.feed)
@@ -131,22 +115,11 @@ class Conversation:
                 if failure is not None:
                     return failure
 
-    async def _receive(self) -> list[Output]:
-        try:
-            return self.session.receive(await self._transport.receive())
-        except MessageRefused as refused:
-            return [SessionFailed(self._broken(refused, VendorError(close_code=refused.code)))]
-        except RemoteProtocolError as error:
-            return [SessionFailed(self._broken(error, VendorError(message=str(error))))]
-        except TransportClosed as closed:
-            failure = self.session.closed(closed.code, closed.reason) or self.session.failure(Fault.CONNECTION_LOST)
-            return [SessionFailed(failure)]
-
     def _deliver(self, data: bytes, step: Callable[[bytes], bytes]) -> ProviderFailure | None:
         try:
             frames = step(data)
         except WrongAudioError as error:
-            failure = self.session.failure(Fault.WRONG_AUDIO, VendorError(message=str(error)))
+            failure = self._session.failure(Fault.WRONG_AUDIO, VendorError(message=str(error)))
             failure.__cause__ = error
             return failure
         if frames and not self._audio_began:
@@ -160,20 +133,15 @@ class Conversation:
             self._clock.audio_arrived()
         if self._audio.seconds > MAX_AUDIO_SECONDS:
             reason = f"more than {MAX_AUDIO_SECONDS:.0f} s of audio"
-            return self.session.failure(Fault.PROTOCOL_BROKEN, VendorError(message=reason))
+            return self._session.failure(Fault.PROTOCOL_BROKEN, VendorError(message=reason))
         return None
 
     def _complete(self, finished: SessionFinished) -> SessionFinished | ProviderFailure:
         if not self._audio_began:
-            return self.session.failure(Fault.NO_AUDIO)  # bytes came, but not one frame among them
+            return self._session.failure(Fault.NO_AUDIO)  # bytes came, but not one frame among them
         if self._audio.leftover_bytes:
             self._recipient.trace.log.warning("provider.audio_leftover", dropped_bytes=self._audio.leftover_bytes)
         return finished
-
-    def _broken(self, cause: Exception, vendor: VendorError) -> ProviderFailure:
-        failure = self.session.failure(Fault.PROTOCOL_BROKEN, vendor)
-        failure.__cause__ = cause
-        return failure
 
 
 def _event_id() -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
-from urllib.parse import urlencode
+from functools import partial
 
 import anyio
 
@@ -16,37 +15,20 @@ from gateway.providers.base import Clearance, Outcome, Sink, Turn, Utterance, at
 from gateway.providers.circuit import Circuit, CircuitBreaker, CircuitLimits
 from gateway.providers.conversation import Conversation, Recipient, Script
 from gateway.providers.deadlines import Deadlines, SessionClock
-from gateway.providers.sockets import Socket, SocketKeeper
+from gateway.providers.dialing import Dialer, QwenAccount
+from gateway.providers.realtime_connection import RealtimeConnection
+from gateway.providers.sockets import SocketKeeper
 from gateway.providers.unknown_codes import UnknownCodes
+from gateway.providers.warm import WarmConnections, WarmLimits, open_warm_connections
 from gateway.tracing import Trace
-from gateway.transports import Connect, Keepalive, TransportUnreachable, UpgradeRefused
+from gateway.transports import Connect, Keepalive
 from protocol.chunker import split
-from protocol.errors import Fault, ProviderFailure, VendorError
+from protocol.errors import Fault, ProviderFailure
 from protocol.languages import session_language
 from protocol.session import SessionConfig, SessionFinished
-from protocol.vendor_codes import classify
-from protocol.vendor_words import Envelope, read_envelope, refusal_error
 
 SAMPLE_RATE = 24_000
 """Hz. The vendor's default, and the only rate in every official sample (protocol reference 1.3 and 2)."""
-
-USER_AGENT = f"utter-gateway/{version('utter-gateway')}"
-"""Sent for the vendor's source tracking (protocol reference 1.1)."""
-
-
-@dataclass(frozen=True, slots=True)
-class QwenAccount:
-    """Where the realtime API is and as whom we call it. `realtime_url` has no query; `workspace` may be ""."""
-
-    realtime_url: str
-    api_key: str = field(repr=False)
-    workspace: str = ""
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Headers of the upgrade (protocol reference 1.1)."""
-        headers = {"Authorization": f"Bearer {self.api_key}", "User-Agent": USER_AGENT}
-        return {**headers, "X-DashScope-WorkSpace": self.workspace} if self.workspace else headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +41,7 @@ class QwenOptions:
     upstream_format: str = "mp3"
     retries: RetryPolicy = field(default_factory=RetryPolicy)
     circuit: CircuitLimits = field(default_factory=CircuitLimits)
+    warm: WarmLimits = field(default_factory=WarmLimits)
 
 
 @asynccontextmanager
@@ -66,18 +49,30 @@ async def open_qwen_realtime(
     options: QwenOptions, connect: Connect, turn: Turn = at_once
 ) -> AsyncIterator[QwenRealtime]:
     """The provider for the time of the block; leaving it waits for closing handshakes under way."""
+    circuit = CircuitBreaker(options.circuit)
     async with anyio.create_task_group() as tasks:
-        yield QwenRealtime(options, SocketKeeper(tasks, connect, options.keepalive), turn)
+        dialer = Dialer(options.account, SocketKeeper(tasks, connect, options.keepalive))
+
+        async def open_in_advance(model: str) -> RealtimeConnection:
+            circuit.check()
+            await turn(Trace(), 0.0)
+            return await dialer.dial_and_listen(model, options.deadlines.connect)
+
+        async with open_warm_connections(options.warm, open_in_advance) as warm:
+            yield QwenRealtime(options, dialer, warm, circuit, turn)
 
 
 class QwenRealtime:
     """A `SpeechProvider`. Any number of utterances at a time, each on a socket of its own."""
 
-    def __init__(self, options: QwenOptions, sockets: SocketKeeper, turn: Turn) -> None:
+    def __init__(
+        self, options: QwenOptions, dialer: Dialer, warm: WarmConnections, circuit: CircuitBreaker, turn: Turn
+    ) -> None:
         self._options = options
-        self._sockets = sockets
+        self._dialer = dialer
+        self._warm = warm
         self._turn = turn
-        self.circuit = CircuitBreaker(options.circuit)
+        self.circuit = circuit
         self.unknown_codes = UnknownCodes()
 
     @property
@@ -102,20 +97,22 @@ class QwenRealtime:
             raise ProviderFailure(Fault.NOT_CONFIGURED)
         first_audio_at = await self._deadline(trace, may_queue)
         script = self._script(utterance)
-        gauge = _Gauge(sink)
+        gauge = _Gauge(sink, partial(self._warm.restock, utterance.model))
         recipient = Recipient(gauge, trace, on_status)
 
         async def attempt(number: int) -> Outcome:
             self.circuit.check()
-            if number > 1 or not may_queue:
+            warm = number == 1 and not may_queue and self._is_warm(utterance.model)
+            if not warm and (number > 1 or not may_queue):
                 await self._turn(trace, first_audio_at - anyio.current_time())
             on_status("ws_connecting")
             audio = open_audio_path(self._options.upstream_format, SAMPLE_RATE)
             with self.circuit.attempt():
-                socket = await self._open_socket(utterance.model, trace, first_audio_at)
+                connection = await self._connection(utterance.model, trace, first_audio_at, warm=warm)
                 clock = SessionClock(self._options.deadlines, first_audio_at)
-                conversation = Conversation(socket.transport, audio, clock, recipient)
-                finished = await _converse(conversation, socket, clock, script, clearance)
+                finished = await _converse(
+                    connection, Conversation(connection, audio, clock, recipient), clock, script, clearance
+                )
             return _outcome(finished, audio, number)
 
         with self.unknown_codes.watched(trace.log):
@@ -128,19 +125,8 @@ class QwenRealtime:
 
         Raises `ProviderFailure`. Once, whatever it is: the caller wants to know.
         """
-        trace, patience = Trace(), self._options.deadlines.connect
-        now = anyio.current_time()
-        socket = await self._open_socket(model, trace, now + patience)
-        audio = open_audio_path(self._options.upstream_format, SAMPLE_RATE)
-        clock = SessionClock(self._options.deadlines, now)
-        conversation = Conversation(socket.transport, audio, clock, Recipient(_Nobody(), trace, lambda _: None))
-        try:
-            with anyio.fail_after(patience):
-                await conversation.opened()
-        except TimeoutError as timeout:
-            raise conversation.session.failure(Fault.CONNECT_TIMEOUT) from timeout
-        finally:
-            socket.drop()
+        connection = await self._dialer.dial_and_listen(model, self._options.deadlines.connect)
+        connection.drop()
 
     async def _deadline(self, trace: Trace, may_queue: float) -> float:
         """The absolute time of the first audio. Whoever may queue has had its first turn by then."""
@@ -159,60 +145,54 @@ class QwenRealtime:
         )
         return Script(config, tuple(split(utterance.text)))
 
-    async def _open_socket(self, model: str, trace: Trace, first_audio_at: float) -> Socket:
-        account = self._options.account
-        url = f"{account.realtime_url}?{urlencode({'model': model})}"
+    def _is_warm(self, model: str) -> bool:
+        """Whether a connection opened in advance can be had: for the first attempt of a stream only, since nobody
+        listens to a task, and a repetition or a probe is to find out how a fresh one does."""
+        return self.circuit.state is Circuit.CLOSED and self._warm.want(model)
+
+    async def _connection(self, model: str, trace: Trace, first_audio_at: float, *, warm: bool) -> RealtimeConnection:
+        """A warm one has had its turn when it was opened. So had one that turns out to be lost in the moment it is
+        taken, in whose place a fresh one is opened without another turn."""
         patience = min(self._options.deadlines.connect, first_audio_at - anyio.current_time())
-        try:
-            with trace.step("provider.connect"), anyio.fail_after(patience):
-                return await self._sockets.open(url, {**account.headers, **trace.outgoing_headers()})
-        except UpgradeRefused as refused:
-            # The body is not documented (protocol reference 1.2): the REST envelope is read where it is one.
-            vendor = refusal_error(refused.status, read_envelope(refused.body, Envelope))
-            raise ProviderFailure(classify(vendor), vendor) from refused
-        except TransportUnreachable as unreachable:
-            raise ProviderFailure(Fault.UNREACHABLE, VendorError(message=str(unreachable))) from unreachable
-        except TimeoutError as timeout:
-            raise ProviderFailure(Fault.CONNECT_TIMEOUT) from timeout
+        with trace.step("provider.connect", warm=warm):
+            taken = await self._warm.take(model) if warm else None
+            return taken or await self._dialer.dial(model, trace, patience)
 
 
 async def _converse(
-    conversation: Conversation, socket: Socket, clock: SessionClock, script: Script, clearance: Clearance
+    connection: RealtimeConnection,
+    conversation: Conversation,
+    clock: SessionClock,
+    script: Script,
+    clearance: Clearance,
 ) -> SessionFinished:
+    finished: SessionFinished | None = None
     try:
-        finished = await _in_time(conversation, clock, script, clearance)
-    except BaseException:
-        socket.drop()
-        raise
-    socket.close_politely()
+        with clock.scope:
+            finished = await conversation.run(script, clearance)
+    finally:
+        if finished is None:
+            connection.drop()
+        else:
+            connection.close_politely()
+    if finished is None:
+        raise connection.session.failure(clock.fault)
     return finished
 
 
-async def _in_time(
-    conversation: Conversation, clock: SessionClock, script: Script, clearance: Clearance
-) -> SessionFinished:
-    with clock.scope:
-        return await conversation.run(script, clearance)
-    raise conversation.session.failure(clock.fault)
-
-
 class _Gauge:
-    """A sink that remembers whether anything went into it."""
+    """A sink that remembers whether anything went into it, and calls `on_first` after the first frames."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, on_first: Callable[[], None]) -> None:
         self._sink = sink
+        self._on_first = on_first
         self.moved = False
 
     def append(self, frames: bytes) -> None:
-        self.moved = True
         self._sink.append(frames)
-
-
-class _Nobody:
-    """A sink for what is not to come."""
-
-    def append(self, frames: bytes) -> None:
-        """Nothing was asked for."""
+        if not self.moved:
+            self.moved = True
+            self._on_first()
 
 
 def _outcome(finished: SessionFinished, audio: AudioPath, attempts: int) -> Outcome:

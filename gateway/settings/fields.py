@@ -127,6 +127,20 @@ class Settings:
         "QWEN_STARTS_PER_MINUTE", integer(1, 600_000), 180, "Session starts a minute that the account allows."
     )
 
+    warm_connections: int = variable(
+        "QWEN_WARM_CONNECTIONS",
+        integer(0, 1000),
+        8,
+        "Connections to the provider opened in advance, at most, for each model; 0 for none. As many as were needed "
+        "lately are kept.",
+    )
+    warm_idle_seconds: float = variable(
+        "QWEN_WARM_IDLE_SECONDS",
+        seconds(0.1, 300),
+        15.0,
+        "An unused connection is given up at this age. The vendor's own limit is not published, but is longer.",
+    )
+
     modal_job_submit: str = variable("MODAL_JOB_SUBMIT", url("https", "http"), "", "Modal: start a job.")
     modal_job_status: str = variable("MODAL_JOB_STATUS", url("https", "http"), "", "Modal: ask for its state.")
     modal_job_result: str = variable("MODAL_JOB_RESULT", url("https", "http"), "", "Modal: fetch its audio.")

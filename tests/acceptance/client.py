@@ -85,9 +85,9 @@ class Client:
         rows = [row for row in self.stack.sessions() if (row["first_delta_monotonic_ns"] or 0) >= heard_after]
         return max(rows, key=lambda row: row["first_delta_monotonic_ns"])
 
-    def order_faults(self, *faults: str, times: int | None = 1) -> None:
-        """Make the next sessions of the demo's cloned voice go wrong."""
-        order = {"voice": self.voice["provider_voice_id"], "faults": faults, "times": times}
+    def order_faults(self, *faults: str, times: int | None = 1, voice: str = "") -> None:
+        """Make the next sessions of `voice` (the demo's cloned one) go wrong; "*" is any, and upgrades too."""
+        order = {"voice": voice or self.voice["provider_voice_id"], "faults": faults, "times": times}
         httpx.put(f"{self.stack.emulator_rest_url}/_emulator/faults", json=order).raise_for_status()
 
     def clear_faults(self) -> None:

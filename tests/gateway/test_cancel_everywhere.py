@@ -19,7 +19,8 @@ from gateway.pipeline import run_generation
 from gateway.providers.attempts import RetryPolicy
 from gateway.providers.circuit import CircuitLimits
 from gateway.providers.deadlines import Deadlines
-from gateway.providers.qwen_realtime import QwenAccount, QwenOptions, QwenRealtime, open_qwen_realtime
+from gateway.providers.dialing import QwenAccount
+from gateway.providers.qwen_realtime import QwenOptions, QwenRealtime, open_qwen_realtime
 from gateway.running import EndReason, RunningGeneration
 from gateway.tracing import Trace
 from gateway.transports import Keepalive, asyncio_websocket

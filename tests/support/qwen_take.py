@@ -40,6 +40,7 @@ class Take:
         text: str = TEXT,
         voice: str = "voice-1",
         model: str = "model-1",
+        may_queue: float = 0.0,
     ) -> Outcome:
         return await provider.speak(
             Utterance(text=text, voice=voice, model=model, language="English"),
@@ -47,6 +48,7 @@ class Take:
             self.trace,
             clearance=clearance or anyio.lowlevel.checkpoint,
             on_status=self.statuses.append,
+            may_queue=may_queue,
         )
 
 

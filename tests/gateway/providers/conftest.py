@@ -10,7 +10,8 @@ import pytest
 
 from gateway.providers.attempts import RetryPolicy
 from gateway.providers.deadlines import Deadlines
-from gateway.providers.qwen_realtime import QwenAccount, QwenOptions, QwenRealtime, open_qwen_realtime
+from gateway.providers.dialing import QwenAccount
+from gateway.providers.qwen_realtime import QwenOptions, QwenRealtime, open_qwen_realtime
 from gateway.transports import Connect
 from tests.support.backends import BACKENDS
 from tests.support.websocket_servers import QUIET, Serve

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from gateway.providers.attempts import RetryPolicy
-from gateway.providers.qwen_realtime import QwenAccount, QwenOptions, open_qwen_realtime
+from gateway.providers.dialing import QwenAccount
+from gateway.providers.qwen_realtime import QwenOptions, open_qwen_realtime
 from gateway.tracing import Trace
 from gateway.transports import Connect
 from protocol.errors import Fault, ProviderFailure

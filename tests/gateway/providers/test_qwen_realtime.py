@@ -15,6 +15,7 @@ from gateway.providers.conversation import Conversation, Recipient
 from gateway.providers.conversation import Script as ConversationScript
 from gateway.providers.deadlines import SessionClock
 from gateway.providers.pcm_encoder import PcmEncoder
+from gateway.providers.realtime_connection import RealtimeConnection
 from gateway.providers.sockets import SocketKeeper
 from gateway.tracing import Trace
 from gateway.transports import Connect, TransportClosed
@@ -240,12 +241,13 @@ async def test_a_server_that_talks_before_it_listens_does_not_deadlock(connect: 
     take = Take()
     config = SessionConfig(voice="v", response_format="mp3", sample_rate=24_000, language_type="Auto")
     with serve(script) as server:
-        async with connect(server.url, {}, QUIET) as transport:
+        async with anyio.create_task_group() as tasks:
+            connection = RealtimeConnection(await SocketKeeper(tasks, connect, QUIET).open(server.url, {}))
             clock = SessionClock(PATIENT, anyio.current_time() + PATIENT.first_audio)
             recipient = Recipient(take, take.trace, take.statuses.append)
-            conversation = Conversation(transport, open_audio_path("mp3", 24_000), clock, recipient)
+            conversation = Conversation(connection, open_audio_path("mp3", 24_000), clock, recipient)
             await conversation.run(ConversationScript(config, ("text " * 400,) * appends), anyio.lowlevel.checkpoint)
-            await transport.aclose()
+            connection.close_politely()
     assert len(flight) == appends + 1
     assert len(take.audio) == deltas * len(AUDIO)
 
