@@ -25,6 +25,7 @@ from protocol.mp3 import WrongAudioError
 from protocol.session import (
     AudioReceived,
     Ignored,
+    Output,
     ResponseFinished,
     SessionConfig,
     SessionConfigured,
@@ -84,7 +85,7 @@ class Conversation:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(until_cancelled, self._connection.send, flight)
             # Returned, not raised: what is raised here would reach the caller inside an exception group.
-            ending = await self._follow()
+            ending: SessionFinished | ProviderFailure = await self._connection.follow(self._handle)
             tasks.cancel_scope.cancel()
         if isinstance(ending, ProviderFailure):
             raise ending
@@ -97,23 +98,20 @@ class Conversation:
             self._session.finish(_event_id()),
         ]
 
-    async def _follow(self) -> SessionFinished | ProviderFailure:
-        while True:
-            for output in await self._connection.receive():
-                match output:
-                    case AudioReceived():
-                        failure = self._deliver(output.data, self._audio.feed)
-                    case SessionFinished():
-                        return self._deliver(b"", lambda _: self._audio.finish()) or self._complete(output)
-                    case SessionFailed():
-                        failure = output.failure
-                    case SessionConfigured():
-                        failure = None
-                        self._recipient.on_status("session_updated")
-                    case SessionOpened() | ResponseFinished() | Ignored():
-                        failure = None
-                if failure is not None:
-                    return failure
+    def _handle(self, output: Output) -> SessionFinished | ProviderFailure | None:
+        """The end of the session, None while it goes on."""
+        match output:
+            case AudioReceived():
+                return self._deliver(output.data, self._audio.feed)
+            case SessionFinished():
+                return self._deliver(b"", lambda _: self._audio.finish()) or self._complete(output)
+            case SessionFailed():
+                return output.failure
+            case SessionConfigured():
+                self._recipient.on_status("session_updated")
+            case SessionOpened() | ResponseFinished() | Ignored():
+                pass
+        return None
 
     def _deliver(self, data: bytes, step: Callable[[bytes], bytes]) -> ProviderFailure | None:
         try:

@@ -5,10 +5,15 @@ It says nothing by itself: a connection on which the server has spoken and we ha
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from gateway.providers.sockets import Socket
 from gateway.transports import MessageRefused, TransportClosed
 from protocol.errors import Fault, ProviderFailure, RemoteProtocolError, VendorError
 from protocol.session import ClientSession, Output, SessionFailed, SessionOpened
+
+T = TypeVar("T")
 
 
 class RealtimeConnection:
@@ -20,32 +25,54 @@ class RealtimeConnection:
 
     async def opened(self) -> None:
         """Wait for the server's first word; nothing is sent. At once when it was heard. Raises `ProviderFailure`."""
-        opened = bool(self.session.session_id)
-        while not opened:
-            for output in await self.receive():
-                if isinstance(output, SessionFailed):
-                    raise output.failure
-                opened = opened or isinstance(output, SessionOpened)
+        if self.session.session_id:
+            return
+        first = await self.follow(lambda output: output if isinstance(output, SessionOpened | SessionFailed) else None)
+        if isinstance(first, SessionFailed):
+            raise first.failure
 
     async def send(self, messages: list[str]) -> None:
-        """Send all of them. Where the socket ends, `receive` learns why from what the server still said."""
+        """Send all of them. Where the socket ends, `follow` learns why from what the server still said."""
         try:
             for message in messages:
                 await self._socket.transport.send(message)
         except TransportClosed:
             self.session.send_failed()
 
-    async def receive(self) -> list[Output]:
-        """What the next message means; the socket's end is a `SessionFailed`, too. Cancelling loses none."""
+    async def follow(self, handle: Callable[[Output], T | None]) -> T:
+        """Give `handle` all that comes, the end of the socket as a `SessionFailed`, until it returns something; that.
+
+        It is called where the socket is read (`Transport.follow`). It has to return something for a `SessionFailed`.
+        Cancelling loses nothing.
+        """
+        results: list[T] = []
+
+        def on_message(message: str | bytes) -> bool:
+            for output in self._outputs(message):
+                if (result := handle(output)) is not None:
+                    results.append(result)
+                    return True
+            return False
+
         try:
-            return self.session.receive(await self._socket.transport.receive())
-        except MessageRefused as refused:
-            return [SessionFailed(self._broken(refused, VendorError(close_code=refused.code)))]
+            await self._socket.transport.follow(on_message)
+        except TransportClosed as closed:
+            result = handle(SessionFailed(self._ended(closed)))
+            if result is None:
+                raise RuntimeError("a failed session was not the end") from closed
+            return result
+        return results[0]
+
+    def _outputs(self, message: str | bytes) -> list[Output]:
+        try:
+            return self.session.receive(message)
         except RemoteProtocolError as error:
             return [SessionFailed(self._broken(error, VendorError(message=str(error))))]
-        except TransportClosed as closed:
-            failure = self.session.closed(closed.code, closed.reason) or self.session.failure(Fault.CONNECTION_LOST)
-            return [SessionFailed(failure)]
+
+    def _ended(self, closed: TransportClosed) -> ProviderFailure:
+        if isinstance(closed, MessageRefused):
+            return self._broken(closed, VendorError(close_code=closed.code))
+        return self.session.closed(closed.code, closed.reason) or self.session.failure(Fault.CONNECTION_LOST)
 
     def drop(self) -> None:
         """See `Socket.drop`."""

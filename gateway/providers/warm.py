@@ -162,6 +162,7 @@ class WarmConnections:
             self._tasks.start_soon(self._keep_one, model, shelf, name=f"warm connection {model}")
 
     async def _keep_one(self, model: str, shelf: _Shelf) -> None:
+        structlog.contextvars.clear_contextvars()  # of the request that was served last
         try:
             connection = await self._open_or_rest(model)
         finally:
@@ -186,7 +187,7 @@ class WarmConnections:
         try:
             with warm.scope:
                 with anyio.move_on_after(self._limits.idle_seconds) as patience:
-                    await warm.connection.receive()
+                    await warm.connection.follow(lambda output: output)
                 warm.end = _End.EXPIRED if patience.cancelled_caught else _End.LOST
         finally:
             warm.left.set()

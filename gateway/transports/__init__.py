@@ -10,7 +10,7 @@ the block drops the socket at once; who wants a polite end calls `aclose` first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -61,6 +61,10 @@ class TransportUnreachable(Exception):
     """No connection: name resolution, TCP, TLS or the HTTP exchange failed."""
 
 
+OnMessage = Callable[[str | bytes], bool]
+"""Takes one message; True when no more are wanted."""
+
+
 class Transport(Protocol):
     """One open WebSocket. One task receives and one task sends; `aclose` may come from any task, more than once."""
 
@@ -69,6 +73,14 @@ class Transport(Protocol):
 
     async def receive(self) -> str | bytes:
         """Next whole message: `str` for text, `bytes` for binary. Raises `TransportClosed`. Cancelling loses none."""
+
+    async def follow(self, on_message: OnMessage) -> None:
+        """Hand over every message, those that came already first, until `on_message` says that it was the last.
+
+        On asyncio it is called where the socket is read, without a switch of tasks: that is most of what a delta costs
+        on its way to a listener. So it must neither block nor take long. Raises `TransportClosed`, and what
+        `on_message` raises. Cancelling loses none.
+        """
 
     async def aclose(self, code: int = NORMAL_CLOSURE) -> None:
         """Close with a bounded handshake (`CLOSE_HANDSHAKE_SECONDS`); the socket is gone afterwards. When the

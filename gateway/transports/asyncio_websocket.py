@@ -6,13 +6,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import copy_context
+from typing import Any, cast
 
+import anyio
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as websockets_connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
-from websockets.frames import CloseCode
+from websockets.frames import DATA_OPCODES, CloseCode, Frame, Opcode
+from websockets.protocol import Event
 
 from gateway.frames import forget_frames
 from gateway.transports import (
@@ -22,6 +26,7 @@ from gateway.transports import (
     NORMAL_CLOSURE,
     Keepalive,
     MessageRefused,
+    OnMessage,
     Transport,
     TransportClosed,
     TransportUnreachable,
@@ -40,7 +45,7 @@ _REFUSAL_CODES = frozenset({CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA, Cl
 class AsyncioWebSocketTransport:
     """A `Transport` over one `ClientConnection`."""
 
-    def __init__(self, connection: ClientConnection) -> None:
+    def __init__(self, connection: _Connection) -> None:
         self._connection = connection
         self._dropped = False
 
@@ -57,9 +62,35 @@ class AsyncioWebSocketTransport:
 
     async def receive(self) -> str | bytes:
         try:
-            return await self._connection.recv()
+            return await self._connection.recv_in_turn()
         except ConnectionClosed as error:
             raise _closed(error) from error
+
+    async def follow(self, on_message: OnMessage) -> None:
+        failure: BaseException | None = None
+        was_last = False
+        context = copy_context()  # where the socket is read, it is that of whoever opened it
+
+        def take(message: str) -> bool:
+            nonlocal failure, was_last
+            try:
+                was_last = context.run(on_message, message)
+            except BaseException as error:  # not the library's, whose method called us
+                failure, was_last = error, True
+            if was_last:
+                heard_enough.cancel()
+            return was_last
+
+        with anyio.CancelScope() as heard_enough, self._connection.handing_over(take):
+            try:
+                # What came before, is not text or comes in parts, and the end of the socket.
+                while not on_message(await self.receive()):
+                    pass
+            except TransportClosed:
+                if not was_last:
+                    raise
+        if failure is not None:
+            raise failure
 
     async def aclose(self, code: int = NORMAL_CLOSURE) -> None:
         try:
@@ -74,10 +105,54 @@ class AsyncioWebSocketTransport:
 
 
 class _Connection(ClientConnection):
-    """A connection that does not wait for the garbage collector, audio and all: its parser, a generator that never
-    ends by itself, holds it, and so does the exception that a cut leaves there (websockets 17, `Protocol.parse`)."""
+    """A connection that can hand a message over where it is read, and leaves nothing for the garbage collector."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._take: Callable[[str], bool] | None = None
+        self._in_line = 0  # messages that `recv` is still to give
+        self._in_parts = False  # one that has begun is not yet whole
+
+    @contextmanager
+    def handing_over(self, take: Callable[[str], bool]) -> Iterator[None]:
+        """Within the block, give `take` each text that comes whole with none before it in line, until it returns True.
+        All others go to `recv_in_turn`."""
+        self._take = take
+        try:
+            yield
+        finally:
+            self._take = None
+
+    async def recv_in_turn(self) -> str | bytes:
+        """As `recv`."""
+        message = await self.recv()
+        self._in_line -= 1
+        return message
+
+    def process_event(self, event: Event) -> None:
+        """See websockets 17, `Connection.process_event`: it is called for each frame."""
+        if isinstance(event, Frame) and event.opcode in DATA_OPCODES:
+            if self._take is not None and (text := self._next_text(event)) is not None:
+                if self._take(text):
+                    self._take = None
+                return
+            self._in_parts = not event.fin
+            self._in_line += event.fin
+        super().process_event(event)
+
+    def _next_text(self, frame: Frame) -> str | None:
+        """The text of a frame that is a whole message and the next one; None also for what is no UTF-8, to which the
+        library has an answer."""
+        if frame.opcode is not Opcode.TEXT or not frame.fin or self._in_line or self._in_parts:
+            return None
+        try:
+            return str(frame.data, "utf-8")
+        except UnicodeDecodeError:
+            return None
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of the audio: the parser, a generator that never ends by itself, holds the connection, and so does the
+        exception that a cut leaves there (websockets 17, `Protocol.parse`)."""
         super().connection_lost(exc)
         self.protocol.parser.close()
         forget_frames(self.protocol.parser_exc)
@@ -100,9 +175,9 @@ async def connect(url: str, headers: Mapping[str, str], keepalive: Keepalive) ->
         transport.drop()
 
 
-async def _open(url: str, headers: Mapping[str, str], keepalive: Keepalive) -> ClientConnection:
+async def _open(url: str, headers: Mapping[str, str], keepalive: Keepalive) -> _Connection:
     try:
-        return await _ConnectOnce(
+        connection = await _ConnectOnce(
             url,
             create_connection=_Connection,
             compression=None,  # base64 of MP3 does not shrink enough to pay for the time
@@ -117,6 +192,7 @@ async def _open(url: str, headers: Mapping[str, str], keepalive: Keepalive) -> C
             max_queue=MAX_QUEUED_MESSAGES,
             logger=_LIBRARY_LOG,
         )
+        return cast("_Connection", connection)  # made by `create_connection`
     except InvalidStatus as error:
         raise UpgradeRefused(error.response.status_code, bytes(error.response.body)) from error
     except (OSError, WebSocketException) as error:

@@ -22,6 +22,7 @@ from gateway.transports import (
     NORMAL_CLOSURE,
     Keepalive,
     MessageRefused,
+    OnMessage,
     Transport,
     TransportClosed,
     TransportUnreachable,
@@ -60,6 +61,10 @@ class TrioWebSocketTransport:
             return await self._connection.get_message()
         except ConnectionClosed as error:
             raise _closed(error) from error
+
+    async def follow(self, on_message: OnMessage) -> None:
+        while not on_message(await self.receive()):
+            pass
 
     async def aclose(self, code: int = NORMAL_CLOSURE) -> None:
         try:

@@ -34,6 +34,7 @@ from tests.support.websocket_servers import (
     Serve,
     deaf_server,
     ended,
+    frame,
 )
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -85,6 +86,109 @@ async def test_a_binary_message_is_told_from_text(connect: Connect, serve: Serve
     with serve(lambda peer: peer.send(b"\x00\x01")) as server:
         async with connect(server.url, {}, QUIET) as transport:
             assert await transport.receive() == b"\x00\x01"
+
+
+TEXT, BINARY, CLOSE, CONTINUATION = 1, 2, 8, 0
+"""Opcodes (RFC 6455, 11.8)."""
+
+GOODBYE = frame(CLOSE, (1000).to_bytes(2, "big"))
+
+
+async def followed(connect: Connect, url: str, last: str | bytes = "last") -> list[str | bytes]:
+    """What was handed over, up to `last`."""
+    heard: list[str | bytes] = []
+
+    def on_message(message: str | bytes) -> bool:
+        heard.append(message)
+        return message == last
+
+    async with connect(url, {}, QUIET) as transport:
+        await transport.follow(on_message)
+    return heard
+
+
+FOLLOWED = {
+    "each by itself": [frame(TEXT, b"one"), frame(TEXT, b"two"), frame(TEXT, b"last")],
+    "all at once": [frame(TEXT, b"one") + frame(TEXT, b"two") + frame(TEXT, b"last")],
+    "more behind the last": [frame(TEXT, b"one"), frame(TEXT, b"two") + frame(TEXT, b"last") + frame(TEXT, b"three")],
+    "the end behind the last": [frame(TEXT, b"one"), frame(TEXT, b"two") + frame(TEXT, b"last") + GOODBYE],
+    "one in parts": [
+        frame(TEXT, b"one"),
+        frame(TEXT, b"tw", last=False),
+        frame(CONTINUATION, b"o") + frame(TEXT, b"last"),
+    ],
+}
+
+
+@pytest.mark.parametrize("wire", FOLLOWED.values(), ids=FOLLOWED)
+async def test_all_is_handed_over_in_order_up_to_the_last(connect: Connect, wire: list[bytes]) -> None:
+    with deaf_server(*wire) as server:
+        assert await followed(connect, server.url) == ["one", "two", "last"]
+
+
+async def test_a_binary_message_among_others_keeps_its_place(connect: Connect) -> None:
+    wire = frame(TEXT, b"one") + frame(BINARY, b"\x00") + frame(TEXT, b"two") + frame(TEXT, b"last")
+    with deaf_server(wire, wire) as server:
+        assert await followed(connect, server.url) == ["one", b"\x00", "two", "last"]
+
+
+async def test_what_follows_the_last_can_be_received(connect: Connect) -> None:
+    with deaf_server(frame(TEXT, b"one"), frame(TEXT, b"last") + frame(TEXT, b"more")) as server:
+        async with connect(server.url, {}, QUIET) as transport:
+            await transport.follow(lambda message: message == "last")
+            assert await transport.receive() == "more"
+
+
+async def test_who_stops_following_has_lost_nothing(connect: Connect) -> None:
+    heard: list[str | bytes] = []
+
+    def on_message(message: str | bytes) -> bool:
+        heard.append(message)
+        return False
+
+    with deaf_server(frame(TEXT, b"one"), frame(TEXT, b"two")) as server:
+        async with connect(server.url, {}, QUIET) as transport:
+            with anyio.move_on_after(0.01):
+                await transport.follow(on_message)
+            while len(heard) < 2:
+                heard.append(await transport.receive())
+    assert heard == ["one", "two"]
+
+
+async def test_who_follows_is_told_of_the_end(connect: Connect, serve: Serve) -> None:
+    heard: list[str | bytes] = []
+
+    def script(peer: Peer) -> None:
+        peer.send("one")
+        peer.close(1000)
+
+    def on_message(message: str | bytes) -> bool:
+        heard.append(message)
+        return False
+
+    with serve(script) as server:
+        async with connect(server.url, {}, QUIET) as transport:
+            with pytest.raises(TransportClosed) as caught:
+                await transport.follow(on_message)
+    assert (heard, caught.value.code) == (["one"], 1000)
+
+
+async def test_text_that_is_none_ends_the_socket_for_who_follows(connect: Connect) -> None:
+    with deaf_server(frame(TEXT, b"one"), frame(TEXT, b"\xff")) as server:
+        async with connect(server.url, {}, QUIET) as transport:
+            with pytest.raises(TransportClosed):
+                await transport.follow(lambda _: False)
+
+
+async def test_what_the_follower_raises_comes_out(connect: Connect) -> None:
+    def on_message(message: str | bytes) -> bool:
+        raise LookupError(message)
+
+    with deaf_server(frame(TEXT, b"one"), frame(TEXT, b"two")) as server:
+        async with connect(server.url, {}, QUIET) as transport:
+            with pytest.raises(LookupError):
+                await transport.follow(on_message)
+            assert await transport.receive() == "two"
 
 
 async def test_a_refused_upgrade_keeps_status_and_the_start_of_the_body(connect: Connect, serve: Serve) -> None:

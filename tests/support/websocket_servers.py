@@ -11,6 +11,7 @@ import hashlib
 import queue
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -32,6 +33,9 @@ ENDED_SECONDS = 20
 """Longest wait for the server to notice the end of a connection; reached only by a failing test."""
 
 NO_CLOSE_FRAME = 1006
+
+MOMENT_SECONDS = 0.05
+"""Between two writes that a client should see one by one."""
 
 QUIET = Keepalive(interval=60, timeout=60)
 """No ping within a test."""
@@ -230,8 +234,9 @@ def trio_server(script: Script, refusal: Refusal | None = None) -> Iterator[Scri
 
 
 @contextmanager
-def deaf_server() -> Iterator[ScriptedServer]:
-    """Accepts the upgrade and then neither reads nor writes: no pong, no close frame, a full TCP window."""
+def deaf_server(*wire: bytes) -> Iterator[ScriptedServer]:
+    """Accepts the upgrade, writes each of `wire`, a moment apart, and then neither reads nor writes: no pong, no
+    close frame, a full TCP window."""
     server = ScriptedServer()
     opened: list[socket.socket] = []
 
@@ -240,7 +245,11 @@ def deaf_server() -> Iterator[ScriptedServer]:
             while True:
                 connection, _ = listener.accept()
                 opened.append(connection)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 connection.sendall(_upgrade_reply(connection))
+                for piece in wire:
+                    time.sleep(MOMENT_SECONDS)
+                    connection.sendall(piece)
         except OSError:
             return  # the listener was shut down by the end of the test
 
@@ -255,6 +264,11 @@ def deaf_server() -> Iterator[ScriptedServer]:
             thread.join()
             for connection in opened:
                 connection.close()
+
+
+def frame(opcode: int, payload: bytes, *, last: bool = True) -> bytes:
+    """One frame as a server writes it (RFC 6455, 5.2), of at most 125 bytes."""
+    return bytes([opcode | (0x80 if last else 0), len(payload)]) + payload
 
 
 def _upgrade_reply(connection: socket.socket) -> bytes:
