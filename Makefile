@@ -8,7 +8,7 @@ FUZZ_CASES ?= 5000
 FUZZ_SECONDS ?= 600
 PIP := $(BIN)/pip --disable-pip-version-check --no-input
 
-.PHONY: help setup run test check style types imports fast full inner outer history mutants fuzz soak chaos screenshots report lock clean
+.PHONY: help setup run test check style types imports fast fast-inner fast-outer full inner outer history mutants fuzz soak chaos screenshots report lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -32,16 +32,26 @@ types:
 imports:
 	$(BIN)/lint-imports
 
+# Two halves at a time here too, for two cores. The ignored are only slow ones, slow to collect.
+QUICK := not slow and not integration and not browser
+FAST := protocol bench deploy gateway/modal gateway/providers gateway/studio schema storage
+TWO_AT_A_TIME := $(MAKE) -j 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
 fast:
-	$(BIN)/pytest -q -m "not slow and not integration and not browser" \
-	    --ignore=tests/acceptance --ignore=tests/browser --ignore=tests/contract  # only slow ones, slow to collect
+	$(TWO_AT_A_TIME) fast-inner fast-outer
+
+fast-inner:
+	$(BIN)/pytest -q -m "$(QUICK)" $(patsubst %,tests/%,$(FAST))
+
+fast-outer:
+	$(BIN)/pytest -q -m "$(QUICK)" $(patsubst %,--ignore=tests/%,$(FAST) acceptance browser contract)
 
 # Two halves at a time, for most of a test's time is waiting; each printed as a whole where this make can do that.
 INNER := protocol acceptance/test_workers.py bench contract deploy fuzz gateway/history gateway/modal gateway/providers \
     gateway/studio mutants schema storage
 
 full:
-	$(MAKE) -j 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) inner outer
+	$(TWO_AT_A_TIME) inner outer
 
 inner:
 	$(BIN)/pytest tests/protocol --cov=protocol --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
