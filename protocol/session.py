@@ -227,6 +227,8 @@ class ClientSession:
 
     def _outputs(self, event: events.AnyServerEvent) -> list[Output]:
         match event:
+            case events.AudioDelta() if event.delta:  # first, for nearly all are
+                return [AudioReceived(event.delta, event.response_id)]
             case events.SessionCreated():
                 self.session_id = event.session.id
                 return [SessionOpened(self.session_id)]
@@ -235,8 +237,6 @@ class ClientSession:
             case events.ResponseCreated():
                 self._ended.discard(event.response.id)
                 return []
-            case events.AudioDelta() if event.delta:
-                return [AudioReceived(event.delta, event.response_id)]
             case events.ResponseDone():
                 return self._response_done(event.response)
             case events.SessionFinished():

@@ -124,7 +124,7 @@ class Conversation:
             self._audio_began = True
             self._until_audio.close()
             self._recipient.on_status("streaming")
-        now = anyio.current_time()
+        now = self._clock.now()
         if frames:
             self._recipient.sink.append(frames)
             self._pace.delivered(self._audio.seconds, now)

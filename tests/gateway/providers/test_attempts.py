@@ -89,6 +89,12 @@ async def test_the_clock_names_the_deadline_that_is_next() -> None:
     assert (clock.fault, clock.scope.deadline) == (Fault.AUDIO_STALLED, now + 20 * (1 + SLACK))
 
 
+async def test_its_time_is_that_of_the_event_loop() -> None:
+    clock = SessionClock(Deadlines(connect=1, first_audio=30, delta_gap=20, session=100), 30)
+    before = anyio.current_time()
+    assert before <= clock.now() <= anyio.current_time()
+
+
 @given(st.lists(st.floats(0, 25), min_size=1))
 async def test_a_gap_ends_when_it_may_and_hardly_later(pauses: list[float]) -> None:
     now = anyio.current_time()
