@@ -109,7 +109,7 @@ class Mp3FrameReader:
         self._require_usable()
         buffer = self._pending + data
         runs: list[bytes] = []
-        at = self._pass_over_tag(buffer, 0)
+        at = self._pass_over_tag(buffer, 0) if self._tag_bytes else 0
         try:
             while True:
                 end_of_frames = self._walk_frames(buffer, at)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from protocol import events
 from protocol.errors import (
@@ -70,9 +70,11 @@ class SessionConfigured:
     session: events.SessionInfo
 
 
-@dataclass(frozen=True, slots=True)
-class AudioReceived:
-    """Audio in the format asked for, in arrival order across responses. Not empty."""
+class AudioReceived(NamedTuple):
+    """Audio in the format asked for, in arrival order across responses. Not empty.
+
+    A tuple because there are so many: it is made in half the time of a frozen dataclass.
+    """
 
     data: bytes
     response_id: str
