@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import audit, doctor, drill, local, operate, orphans, speak, voices
+from gateway.cli import audit, doctor, drill, local, operate, orphans, smoke, speak, voices
 
 HELP = """Text in, live speech out.
 
@@ -31,6 +31,7 @@ main.command()(operate.serve)
 main.command()(operate.migrate)
 main.command()(operate.config)
 main.command()(doctor.doctor)
+main.command()(smoke.smoke)
 main.command()(drill.drill)
 main.command(context_settings=operate.PASS_THROUGH)(operate.emulate)
 main.command(context_settings=operate.PASS_THROUGH)(operate.bench)

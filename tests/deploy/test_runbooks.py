@@ -9,14 +9,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from uuid import uuid4
 
 import msgspec
 import pytest
 
-from bench.stack import Stack, running_stack
+from bench.stack import Stack, access_token, running_stack
 from protocol.errors import Fault
 from tests.support.cli import command
 from tests.support.served import environment, serving
+from tests.support.stack import SPEED
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration]
 
@@ -43,7 +45,7 @@ def commands() -> list[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def shell() -> Iterator[dict[str, str]]:
     """The environment of somebody on call, beside a gateway that serves."""
-    with running_stack() as stack, TemporaryDirectory(prefix="utter-oncall-") as name, ExitStack() as opened:
+    with running_stack(speed=SPEED) as stack, TemporaryDirectory(prefix="utter-oncall-") as name, ExitStack() as opened:
         more = {"UTTER_METRICS_BIND": "127.0.0.1:0", **modal_endpoints(stack)}
         served = opened.enter_context(serving(stack, Path(name), **more))
         (listening,) = served.until_logged("metrics.listening")
@@ -57,6 +59,8 @@ def shell() -> Iterator[dict[str, str]]:
             "BASE_URL": served.stack.base_url,
             "METRICS_URL": listening["url"],
             "OWNER_URL": stack.admin_url,
+            "TOKEN": stack.token,
+            "OTHER_TOKEN": access_token(stack.data_dir, user=uuid4()),
             "PATH": f"{tools}:{os.environ['PATH']}",
         }
 

@@ -19,7 +19,7 @@ from tests.support.postgres import TestDatabase
 
 ROOT = Path(__file__).parents[2]
 
-COMMANDS = ["dev", "token", "say", "voices", "orphans", "serve", "migrate", "config"]
+COMMANDS = ["dev", "token", "say", "voices", "orphans", "serve", "migrate", "config", "doctor", "smoke", "drill"]
 """Those with a help text of their own; `emulate` and `bench` show that of the program behind them."""
 
 MIGRATIONS = len(list((ROOT / "schema" / "migrations").glob("*.sql")))
