@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import audit, doctor, drill, local, operate, orphans, smoke, speak, voices
+from gateway.cli import audit, doctor, drill, local, operate, orphans, smoke, speak, usage, voices
 
 HELP = """Text in, live speech out.
 
@@ -26,6 +26,7 @@ main.command()(local.token)
 main.command()(speak.say)
 main.add_typer(voices.app, name="voices")
 main.command()(orphans.orphans)
+main.command()(usage.usage)
 main.command()(audit.audit)
 main.command()(operate.serve)
 main.command()(operate.migrate)
