@@ -30,16 +30,14 @@ COMMAND_SECONDS = 60.0
 """Longest that somebody on call should wait for one of them; each takes a second or two."""
 
 
-def commands() -> list[tuple[str, str]]:
-    """Each page and command once."""
-    found = {
-        (page.name, line): None
-        for page in sorted(RUNBOOKS.glob("*.md"))
-        for block in BLOCK.findall(page.read_text())
-        for line in block.splitlines()
-        if line.strip()
-    }
-    return list(found)
+def commands() -> dict[str, str]:
+    """Each command once, with the first page that has it."""
+    found: dict[str, str] = {}
+    for page in sorted(RUNBOOKS.glob("*.md")):
+        for block in BLOCK.findall(page.read_text()):
+            for line in filter(str.strip, block.splitlines()):
+                found.setdefault(line, page.name)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +70,8 @@ def modal_endpoints(stack: Stack) -> dict[str, str]:
     return {**jobs, "MODAL_ENDPOINT_VOICE_DESIGN": f"{emulator}/design"}
 
 
-@pytest.mark.parametrize(("page", "line"), commands())
-def test_a_command_of_the_runbooks(shell: dict[str, str], page: str, line: str) -> None:
+@pytest.mark.parametrize(("line", "page"), commands().items())
+def test_a_command_of_the_runbooks(shell: dict[str, str], line: str, page: str) -> None:
     bash = ["bash", "-o", "pipefail", "-c", line]
     done = subprocess.run(bash, env=shell, capture_output=True, text=True, check=False, timeout=COMMAND_SECONDS)
     assert done.returncode == 0, f"{page}: {done.stdout}\n{done.stderr}"

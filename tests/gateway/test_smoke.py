@@ -15,15 +15,18 @@ from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import anyio
 import httpx
 import pytest
 
-from bench.stack import Stack
+from bench.stack import Stack, access_token
 from gateway.findings import Finding
 from gateway.smoke import SmokeReport, go_round
-from gateway.smoke.checks import LIST
+from gateway.smoke.checks import LIST, proxy, tenants
+from gateway.smoke.scene import Scene
+from gateway.visitor import Heard, Order, Surprise, Visitor, open_http
 from tests.acceptance.client import Client
 from tests.support.cli import ENDS_SECONDS, command, plain, utter, utter_alone
 from tests.support.served import serving
@@ -125,17 +128,44 @@ def test_a_provider_that_refuses(stack: Stack, client: Client) -> None:
     assert found["health"].verdict == "ok"
 
 
-def test_both_tokens_of_one_user_are_taken_for_a_leak(stack: Stack) -> None:
-    """With a proxy that replaces error pages, and holds streams back until they are whole."""
-    with _proxy(stack, "collects") as url:
-        found = tour(url, stack.token, stack.token)
-    assert found["tenants"].verdict == "failed"
-    assert "both are of the same user" in found["tenants"].detail
+def test_a_proxy_that_is_bad_in_every_way(stack: Stack) -> None:
+    """It replaces error pages, holds streams back until they are whole, and serves one user what is another's."""
+    with _proxy(stack, "bad") as url:
+        found = tour(url, stack.token, access_token(stack.data_dir, user=uuid4()))
     assert found["errors"].verdict == "failed"
     assert "replaces error pages" in found["errors"].remedy
     assert "collected it first" in found["proxy"].detail
     assert "buffering off" in found["proxy"].remedy
+    assert "answered 302 instead of 404" in found["tenants"].detail
+    assert "take the deployment down" in found["tenants"].remedy
     assert found["clean-up"].verdict == "ok"
+
+
+def test_both_tokens_of_one_user_are_taken_for_a_leak(stack: Stack) -> None:
+    async def look() -> None:
+        async with open_http() as client:
+            user = Visitor(client, stack.base_url, stack.token)
+            await tenants(Scene(user, user, b"", voice_id=stack.voices()[0]["id"]))
+
+    with pytest.raises(Surprise, match="both are of the same user"):
+        anyio.run(look)
+
+
+@pytest.mark.parametrize(
+    ("first_byte", "last_byte", "held"),
+    [(0.21, 6.0, False), (6.0, 6.01, True), (0.5, 0.51, False), (1.2, 6.0, False)],
+    ids=["as it is spoken", "collected", "all at once, and quickly", "a long way"],
+)
+def test_what_a_proxy_holds_back_is_measured(first_byte: float, last_byte: float, held: bool) -> None:
+    """The gateway had the first sound after 0.2 s, by its own clock."""
+    headers = httpx.Headers({"Server-Timing": "database;dur=5.0, provider_first_audio;dur=150.0, gateway;dur=50.0"})
+    heard = Heard(Order("g", "t"), b"sound", headers, "HTTP/1.1", first_byte, last_byte)
+    scene = Scene(Visitor(httpx.AsyncClient(), "", None), None, b"", heard=heard)
+    if held:
+        with pytest.raises(Surprise, match=r"5\.8 s after the gateway had it"):
+            anyio.run(proxy, scene)
+    else:
+        assert "HTTP/1.1" in anyio.run(proxy, scene)
 
 
 def test_a_proxy_that_speaks_http_1_0(stack: Stack) -> None:
@@ -168,10 +198,11 @@ def test_help_shows_how() -> None:
 
 
 class _Proxy(BaseHTTPRequestHandler):
-    """Collects whole answers, and speaks for errors itself; or asks in HTTP/1.0."""
+    """Collects whole answers, speaks for errors itself and takes everybody for the owner; or asks in HTTP/1.0."""
 
     protocol_version = "HTTP/1.1"
     upstream = ""
+    owner = ""
     how = ""
 
     def pass_on(self) -> None:
@@ -180,10 +211,12 @@ class _Proxy(BaseHTTPRequestHandler):
             if self.how == "1.0":
                 connection._http_vsn, connection._http_vsn_str = 10, "HTTP/1.0"  # type: ignore[attr-defined]
             headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
+            if self.how == "bad" and "/preview" in self.path and "design" not in self.path:
+                headers["Authorization"] = f"Bearer {self.owner}"
             connection.request(self.command, self.path, body, headers)
             answer = connection.getresponse()
             content = answer.read()
-        if self.how == "collects" and answer.status == 404:
+        if self.how == "bad" and answer.status == 404:
             content = b"<h1>Not found</h1>"
         self.send_response(answer.status)
         for name, value in answer.getheaders():
@@ -200,7 +233,7 @@ class _Proxy(BaseHTTPRequestHandler):
 @contextmanager
 def _proxy(stack: Stack, how: str) -> Iterator[str]:
     methods = {f"do_{method}": _Proxy.pass_on for method in ("GET", "POST", "PUT", "DELETE")}
-    about = {"upstream": urlsplit(stack.base_url).netloc, "how": how}
+    about = {"upstream": urlsplit(stack.base_url).netloc, "owner": stack.token, "how": how}
     handler = type("Handler", (_Proxy,), {**methods, **about})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = Thread(target=server.serve_forever)
