@@ -220,7 +220,9 @@ LIST = (
     Check(
         "clone", clone, "`utter doctor` there: key, model, and whether the vendor can fetch recordings.", "languages"
     ),
-    Check("v1", v1, "Look the task up: `docs/operations/failure-signatures.md` has each category.", needs="clone"),
+    Check(
+        "v1", v1, "docs/operations/failure-signatures.md. A 409: the account has a task running already.", needs="clone"
+    ),
     Check(
         "stream", stream, "The capability and ENABLE_GENERATE_STREAM must agree; a stream off is a way back.", "clone"
     ),

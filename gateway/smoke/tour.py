@@ -86,7 +86,7 @@ class _Tour:
         with anyio.open_signal_receiver(*STOP_SIGNALS) as signals:
             async for _ in signals:
                 self.interrupted = True
-                self.say("Interrupted. What was made is deleted ...")
+                self.say(f"Interrupted. What was made, as {self.scene.name!r}, is deleted. A second time: it is not.")
                 scope.cancel()
                 break
 
@@ -105,7 +105,9 @@ class _Tour:
 
     async def _end(self) -> None:
         known = {finding.check for finding in self.findings}
-        self.findings += [Finding(check.name, Verdict.NOT_RUN, "") for check in LIST if check.name not in known]
+        self.findings += [
+            Finding(check.name, Verdict.NOT_RUN, "Interrupted.") for check in LIST if check.name not in known
+        ]
         self.say("clean-up ...")
         began, left = time.monotonic(), [f"It took longer than {CLEAR_SECONDS:.0f} s."]
         with anyio.move_on_after(CLEAR_SECONDS):
