@@ -43,8 +43,9 @@ def smoke(
 
     utter smoke --json | jq -r '.findings[] | select(.verdict != "ok") | .detail'
 
-    One clone, one design and some 800 characters are billed. What is made is deleted again, also after Ctrl-C. Exit
-    status 0 when every check is in order; 1 when one is not, or could not be made.
+    One clone, one design and some 800 characters are billed. What is made is deleted again, also after Ctrl-C; the
+    provider keeps the two voices, as it does for every user: see `utter voices purge` and `utter orphans`. Exit status
+    0 when every check is in order; 1 when one is not, or could not be made.
     """
     import anyio
 
