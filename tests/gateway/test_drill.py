@@ -98,6 +98,7 @@ async def test_what_is_lost_in_a_flip_is_missed() -> None:
     assert removed[1] in found["modal: database, store and spool agree"].detail
     assert found["qwen: a recording is cloned"].verdict is Verdict.FAILED
     assert "502" in found["qwen: a recording is cloned"].detail
+    assert all(finding.remedy for finding in report.findings if finding.verdict is Verdict.FAILED)
     for check in ("modal: v1 generates", "qwen: v1 generates", "qwen: no row is lost", "live traffic, to its end"):
         assert found[check].verdict is Verdict.OK, found[check]
     assert_gone(children() - before)
