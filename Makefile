@@ -8,7 +8,7 @@ FUZZ_CASES ?= 5000
 FUZZ_SECONDS ?= 600
 PIP := $(BIN)/pip --disable-pip-version-check --no-input
 
-.PHONY: help setup run test check style types imports fast fast-inner fast-outer full inner outer history mutants fuzz soak chaos screenshots report lock clean
+.PHONY: help setup run test check style types imports fast fast-inner fast-outer full inner outer guard history mutants fuzz soak chaos screenshots report lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -18,7 +18,7 @@ setup: $(VENV)/.ready  ## the virtual environment with the pinned packages
 run: $(VENV)/.ready  ## the whole product on this machine: database, emulator, gateway, page
 	@exec $(BIN)/utter dev
 
-test: $(VENV)/.ready-test style types imports full  ## everything CI runs
+test: $(VENV)/.ready-test style types imports full guard  ## everything CI runs
 
 check: $(VENV)/.ready-test style types imports fast  ## the fast inner loop, under a minute
 
@@ -59,6 +59,9 @@ inner:
 
 outer:
 	$(BIN)/pytest $(patsubst %,--ignore=tests/%,$(INNER))
+
+guard:  ## whether the gateway has become slower, against a peer in the same run (bench/guard.json)
+	$(BIN)/python -m bench guard
 
 mutants: $(VENV)/.ready-test  ## break protocol/ in 1600 ways and see that the tests notice; over an hour
 	$(BIN)/python -m tests.mutants
