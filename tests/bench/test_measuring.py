@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench import cancel, capacity, crowd, hostile, http_reader, latency, live_streams, readers, startup
+from bench import cancel, capacity, crowd, hostile, http_reader, latency, live_streams, readers, startup, v1
 from tests.support.mp3_files import bare_mp3
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(240)]
@@ -51,6 +51,24 @@ def test_a_start_is_timed_and_an_import_that_fails_is_no_figure(
     monkeypatch.setitem(startup.IMPORTS, "gateway", "import nothing_of_this_name")
     with pytest.raises(subprocess.CalledProcessError):
         startup.main(["--runs", "1", "--starts", "1"])
+
+
+def test_polls_are_measured_in_turns_with_the_bare_handler(tmp_path: Path) -> None:
+    report = tmp_path / "v1.json"
+    assert v1.main(["--rounds", "2", "--slice", "0.2", "--clients", "2", "--json", str(report)]) == 0
+    figures = json.loads(report.read_text())
+    assert set(figures["rates"]) == {"gateway", "bare on hypercorn", "bare on uvicorn"}
+    assert all(row["count"] == 2 and row["smallest"] > 0 for row in figures["ratios"].values())
+
+
+def test_an_answer_other_than_200_is_told_from_one_that_counts() -> None:
+    poller = v1.Poller(b"")
+    poller.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{")
+    assert (poller.answers, poller.failed) == (0, b"")
+    poller.data_received(b"}")
+    assert (poller.answers, poller.failed) == (1, b"")
+    poller.data_received(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+    assert poller.failed.startswith(b"HTTP/1.1 401")
 
 
 def test_every_stream_of_a_capacity_round_completes(tmp_path: Path) -> None:
