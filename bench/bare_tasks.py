@@ -1,7 +1,8 @@
 """`python -m bench.bare_tasks SERVER PORT`: `GET /api/tasks/:id` and nothing else, the peer of `python -m bench v1`.
 
 A Starlette handler as one would write it by hand: the token checked with PyJWT, the same row level security
-transaction with asyncpg and the same two statements, and the row as JSON. No middleware, logs, metrics or tracing.
+transaction with asyncpg and the same two statements, and the row as JSON. No middleware, logs, metrics or tracing, no
+limit on the transaction's silence, and JSON columns stay text: a little less than the gateway's own.
 `SERVER` is `hypercorn` or `uvicorn`, both on uvloop. The environment has `BARE_DATABASE_URL` and `BARE_TOKEN_SECRET`.
 """
 
