@@ -29,6 +29,9 @@ COMMANDS = {
     "page": Command("bench.page", "from the first byte to the first sound, in a real browser"),
     "soak": Command("bench.soak", "thousands of generations of every kind, and whether anything grows"),
     "hostile": Command("bench.hostile", "streams at real pace among thousands of hostile connections"),
+    "v1": Command("bench.v1", "how fast a task is polled, against a bare Starlette handler"),
+    "cancel": Command("bench.cancel", "from a cancel, or a listener that leaves, to the provider's socket closed"),
+    "startup": Command("bench.startup", "import time, start to ready, idle memory"),
     "websockets": Command("bench.websocket_clients", "compare WebSocket client libraries"),
 }
 

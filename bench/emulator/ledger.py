@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from array import array
 from collections import deque
 
@@ -32,14 +33,16 @@ class SessionRecord(msgspec.Struct):
     first_delta_monotonic_ns: int | None = None
     last_delta_monotonic_ns: int | None = None
     outcome: str = "running"
+    ended_monotonic_ns: int | None = None
     deltas: array[int] = msgspec.field(default_factory=lambda: array("q"))
     """Of each delta in turn, when it was handed to the socket and how many bytes it carries: `Ledger.rows` leaves them
     out, for a few numbers are asked for often and these are thousands."""
 
     def note(self, outcome: str) -> None:
-        """Record how the session ended; the first outcome counts."""
+        """Record how and when the session ended; the first outcome counts."""
         if self.outcome == "running":
             self.outcome = outcome
+            self.ended_monotonic_ns = time.monotonic_ns()
 
     def delta_sent(self, samples: int, size: int, now_ns: int) -> None:
         """Count one delta of `samples` PCM samples in `size` bytes, handed to the socket at `now_ns`."""

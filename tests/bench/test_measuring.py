@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench import capacity, crowd, hostile, http_reader, latency, live_streams, readers
+from bench import cancel, capacity, crowd, hostile, http_reader, latency, live_streams, readers, startup, v1
 from tests.support.mp3_files import bare_mp3
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(240)]
@@ -29,6 +30,45 @@ def test_latency_is_measured_in_pairs_and_the_gateway_adds_little(tmp_path: Path
     assert figures["behind_provider"]["gateway"]["smallest"] > 0
     # At eight times playback a text of 300 characters still takes over ten times as long as its first byte.
     assert figures["whole"]["last_s"] > figures["whole"]["first_s"] * 5
+
+
+def test_each_way_to_cancel_is_timed_to_the_end_of_its_own_session(tmp_path: Path) -> None:
+    report = tmp_path / "cancel.json"
+    assert cancel.main(["--runs", "2", "--characters", "200", "--json", str(report)]) == 0
+    figures = json.loads(report.read_text())
+    assert {way: row["count"] for way, row in figures.items()} == {"cancel": 2, "delete": 2, "disconnect": 2}
+    assert all(0 < row["smallest"] < cancel.END_SECONDS * 1000 for row in figures.values())
+
+
+def test_a_start_is_timed_and_an_import_that_fails_is_no_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = tmp_path / "startup.json"
+    assert startup.main(["--runs", "1", "--starts", "1", "--json", str(report)]) == 0
+    figures = json.loads(report.read_text())
+    assert figures["imports"]["gateway"]["p50"] > figures["imports"]["interpreter"]["p50"] > 0
+    assert figures["memory"]["gateway"]["smallest"] > 1
+    monkeypatch.setitem(startup.IMPORTS, "gateway", "import nothing_of_this_name")
+    with pytest.raises(subprocess.CalledProcessError):
+        startup.main(["--runs", "1", "--starts", "1"])
+
+
+def test_polls_are_measured_in_turns_with_the_bare_handler(tmp_path: Path) -> None:
+    report = tmp_path / "v1.json"
+    assert v1.main(["--rounds", "2", "--slice", "0.2", "--clients", "2", "--json", str(report)]) == 0
+    figures = json.loads(report.read_text())
+    assert set(figures["rates"]) == {"gateway", "bare on hypercorn", "bare on uvicorn"}
+    assert all(row["count"] == 2 and row["smallest"] > 0 for row in figures["ratios"].values())
+
+
+def test_an_answer_other_than_200_is_told_from_one_that_counts() -> None:
+    poller = v1.Poller(b"")
+    poller.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{")
+    assert (poller.answers, poller.failed) == (0, b"")
+    poller.data_received(b"}")
+    assert (poller.answers, poller.failed) == (1, b"")
+    poller.data_received(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+    assert poller.failed.startswith(b"HTTP/1.1 401")
 
 
 def test_every_stream_of_a_capacity_round_completes(tmp_path: Path) -> None:
