@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,13 @@ def test_states_are_drawn_from_the_table(site: Path) -> None:
     page = (site / "session-machine.html").read_text(encoding="utf-8")
     assert [name for name, _, table in MACHINES if svg(name, table) not in page] == []
     assert "stateDiagram" not in page
+
+
+def test_no_words_of_a_diagram_lie_on_others() -> None:
+    for name, _, table in MACHINES:
+        lines = sorted(int(y) for y in re.findall(r'class="by"[^>]* y="(\d+)"', svg(name, table)))
+        assert lines
+        assert min((below - above for above, below in pairwise(lines)), default=99) >= 13, name
 
 
 @pytest.mark.browser

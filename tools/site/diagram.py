@@ -14,7 +14,8 @@ _ROW = 84
 _BOX_WIDTH, _BOX_HEIGHT = 190, 38
 _LANE = 26
 _LETTER = 6.7
-"""Sizes in pixels; `_LETTER` is the width of one in the labels' fixed-width font of 11 pixels."""
+_LINE = 13
+"""Sizes in pixels; `_LETTER` is the width of one in the labels' fixed-width font of 11 pixels, `_LINE` their height."""
 
 _Move = tuple[int, int, list[str]]
 
@@ -27,8 +28,9 @@ def svg(name: str, table: Mapping[State, Mapping[Input, State]]) -> str:
     right = _BOX_WIDTH + _LANE * (max(lanes, default=0) + 1) + 10
     lines = [_box(place, state) for place, state in enumerate(states)]
     width = float(right)
-    for lane, move in zip(lanes, moves, strict=True):
-        drawn, reach = _arc(move, lane, right)
+    labels = _label_places(moves, _ROW * (len(states) - 1) + _BOX_HEIGHT + 20)
+    for lane, move, label in zip(lanes, moves, labels, strict=True):
+        drawn, reach = _arc(move, lane, right, label)
         lines.append(drawn)
         width = max(width, reach)
     height = _ROW * (len(states) - 1) + _BOX_HEIGHT + 20
@@ -62,6 +64,20 @@ def _lanes(moves: list[_Move]) -> list[int]:
     return [lane for lane, _, _ in taken]
 
 
+def _label_places(moves: list[_Move], height: int) -> list[int]:
+    """For each move the height of its first line of words: the free place nearest to the middle of its arc."""
+    free = [True] * (height + 1)
+    places = []
+    for start, end, by in moves:
+        tall = _LINE * len(by) + 5
+        middle = 10 + _BOX_HEIGHT // 2 + (start + end) * _ROW // 2 - tall // 2
+        tops = [top for top in range(height - tall) if all(free[top : top + tall])]
+        top = min(tops, key=lambda top: abs(top - middle)) if tops else middle
+        free[top : top + tall] = [False] * tall
+        places.append(top + _LINE // 2 + 2)
+    return places
+
+
 def _box(place: int, state: State) -> str:
     top = 10 + place * _ROW
     middle = _BOX_WIDTH / 2
@@ -73,7 +89,7 @@ def _box(place: int, state: State) -> str:
     )
 
 
-def _arc(move: _Move, lane: int, right: int) -> tuple[str, float]:
+def _arc(move: _Move, lane: int, right: int, label: int) -> tuple[str, float]:
     """The arc with its arrow and its words, and how far to the right they reach."""
     start, end, by = move
     down = end > start
@@ -84,11 +100,12 @@ def _arc(move: _Move, lane: int, right: int) -> tuple[str, float]:
     path = f"M{_BOX_WIDTH - 2},{leave:.0f} H{side - 8} Q{side},{leave:.0f} {side},{leave + (8 if down else -8):.0f} "
     path += f"V{arrive - (8 if down else -8):.0f} Q{side},{arrive:.0f} {side - 8},{arrive:.0f} H{_BOX_WIDTH + 4}"
     arrow = f"M{_BOX_WIDTH},{arrive:.0f} l8,-4 v8 z"
-    middle = (leave + arrive) / 2 + (0 if down else -12) - 7 * (len(by) - 1) + lane * 5
+    # The lead leaves the arc where it is straight, also when its words had to go beside it.
+    fork = min(max(label, min(leave, arrive) + 8), max(leave, arrive) - 8)
     words = "".join(
-        f'<text class="by" x="{right}" y="{middle + 4 + 13 * line:.0f}">{escape(cause)}</text>'
+        f'<text class="by" x="{right}" y="{label + 4 + _LINE * line}">{escape(cause)}</text>'
         for line, cause in enumerate(by)
     )
-    lead = f'<path class="lead" d="M{side},{middle:.0f} H{right - 4}"/>'
+    lead = f'<path class="lead" d="M{side},{fork:.0f} L{right - 4},{label}"/>'
     reach = right + _LETTER * max(len(cause) for cause in by) + 6
     return f'{lead}<path d="{path}"/><path class="arrow" d="{arrow}"/>{words}', reach

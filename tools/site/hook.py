@@ -43,6 +43,7 @@ def on_files(files: Any, *, config: Any) -> Any:
     made = {path: write() for path, write in PAGES.items()}
     for name, path in _FROM_ROOT.items():
         made[path] = (ROOT / name).read_text(encoding="utf-8").replace("(docs/", "(").replace("[`docs/", "[`")
+    made["index.md"] = "---\nhide: [navigation]\n---\n\n" + made["index.md"]
     for path, text in made.items():
         files.append(File.generated(config, path, content=text))
     return files

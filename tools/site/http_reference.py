@@ -56,7 +56,9 @@ def _who(security: list[JsonObject]) -> str:
 def _answer(status: str, answer: JsonObject) -> tuple[str, str, str]:
     if "$ref" in answer:  # the shared error of that status
         answer = describe(API)["components"]["responses"][answer["$ref"].rsplit("/", 1)[1]]
-    return status, cell(answer["description"]), ", ".join(_contents(answer.get("content", {})))
+    told = ", ".join(f"`{name}`" for name in answer.get("headers", {}) if name != "X-Request-Id" and int(status) < 400)
+    note = cell(answer["description"]) + (f"<br>Headers: {told}." if told else "")
+    return status, note, ", ".join(_contents(answer.get("content", {})))
 
 
 def _contents(content: JsonObject) -> Iterator[str]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+WIDE = "---\nhide: [toc]\n---\n\n"
+"""Before a page that is one wide table: it takes the place of the page's list of sections."""
+
 
 def cell(text: object) -> str:
     """`text` fit for a cell of a table: on one line, and with no bar or tag of its own."""

@@ -15,7 +15,7 @@ from gateway.cli import main
 from gateway.settings import Settings
 from gateway.settings.kinds import Variable, variable_of
 from tools.site import http_reference
-from tools.site.markdown import cell, table
+from tools.site.markdown import WIDE, cell, table
 
 _UNSET = "unset"
 
@@ -35,9 +35,9 @@ def settings() -> str:
     """Every variable of the settings object."""
     return "\n\n".join(
         [
-            "# Settings",
+            WIDE + "# Settings",
             _ABOUT_SETTINGS,
-            table(("variable", "default", "what it does", "takes"), map(_setting, _variables())),
+            table(("variable", "default", "what it does, and takes"), map(_setting, _variables())),
             "",
         ]
     )
@@ -50,11 +50,11 @@ def _variables() -> Iterator[tuple[Variable, object]]:
             yield facts, field.default
 
 
-def _setting(declared: tuple[Variable, object]) -> tuple[str, str, str, str]:
+def _setting(declared: tuple[Variable, object]) -> tuple[str, str, str]:
     facts, default = declared
     shown = "required" if facts.required else _default(default)
     secret = " Secret." if facts.secret else ""
-    return f"`{facts.name}`", shown, cell(facts.doc) + secret, cell(facts.kind.expects)
+    return f"`{facts.name}`", shown, f"{cell(facts.doc)}{secret}<br>Takes {cell(facts.kind.expects)}."
 
 
 def _default(value: object) -> str:
@@ -119,7 +119,7 @@ def faults() -> str:
     rows = ((f"`{fault.value}`", cell(told.does), cell(told.reference)) for fault, told in SCENARIOS.items())
     return "\n\n".join(
         [
-            "# Emulator faults",
+            WIDE + "# Emulator faults",
             _ABOUT_FAULTS,
             table(("name", "what the provider does", "in the protocol reference"), rows),
             "",
