@@ -8,7 +8,8 @@ FUZZ_CASES ?= 5000
 FUZZ_SECONDS ?= 600
 PIP := $(BIN)/pip --disable-pip-version-check --no-input
 
-.PHONY: help setup run test check style types imports fast fast-inner fast-outer full inner outer guard history mutants fuzz soak chaos screenshots report lock clean
+.PHONY: help setup run test check style types imports fast fast-inner fast-outer full inner outer guard history mutants fuzz \
+    soak chaos screenshots report docs lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -48,7 +49,7 @@ fast-outer:
 
 # Two halves at a time, for most of a test's time is waiting; each printed as a whole where this make can do that.
 INNER := protocol acceptance/test_workers.py bench contract deploy fuzz gateway/history gateway/modal gateway/providers \
-    gateway/studio mutants schema storage
+    gateway/studio mutants schema site storage
 
 full:
 	$(TWO_AT_A_TIME) inner outer
@@ -86,11 +87,14 @@ report: $(VENV)/.ready-test  ## docs/session-machine.md and docs/fault-matrix.md
 	$(BIN)/python -m protocol.report > docs/session-machine.md
 	UTTER_WRITE_REPORTS=1 $(BIN)/pytest -q tests/acceptance/test_fault_matrix.py
 
+docs: $(VENV)/.ready-test  ## the documentation site, into build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 lock: $(VENV)/.ready-test  ## pin what pyproject.toml asks for (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	    pyproject.toml build.in -o requirements.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	    --extra test -c requirements.lock pyproject.toml build.in -o requirements-test.lock
+	    --extra test --extra docs -c requirements.lock pyproject.toml build.in -o requirements-test.lock
 
 clean:  ## forget the environment and the local data
 	rm -rf $(VENV) .utter
