@@ -35,6 +35,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--starts", type=int, default=3, help="starts on the same data directory (default 3)")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args(argv)
+    if options.runs < 1 or options.starts < 1:
+        parser.error("--runs and --starts are at least 1")
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("measuring", total=options.runs * len(IMPORTS) + options.starts + 1)
         imports: dict[str, list[float]] = {name: [] for name in IMPORTS}
