@@ -8,7 +8,7 @@ FUZZ_CASES ?= 5000
 FUZZ_SECONDS ?= 600
 PIP := $(BIN)/pip --disable-pip-version-check --no-input
 
-.PHONY: help setup run test check style types imports fast full inner outer history mutants fuzz soak chaos screenshots report docs lock clean
+.PHONY: help setup run test check style types imports fast fast-inner fast-outer full inner outer guard history mutants fuzz soak chaos screenshots report docs lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -18,7 +18,7 @@ setup: $(VENV)/.ready  ## the virtual environment with the pinned packages
 run: $(VENV)/.ready  ## the whole product on this machine: database, emulator, gateway, page
 	@exec $(BIN)/utter dev
 
-test: $(VENV)/.ready-test style types imports full  ## everything CI runs
+test: $(VENV)/.ready-test style types imports full guard  ## everything CI runs
 
 check: $(VENV)/.ready-test style types imports fast  ## the fast inner loop, under a minute
 
@@ -32,16 +32,26 @@ types:
 imports:
 	$(BIN)/lint-imports
 
+# Two halves at a time here too, for two cores. The ignored are only slow ones, slow to collect.
+QUICK := not slow and not integration and not browser
+FAST := protocol bench deploy gateway/modal gateway/providers gateway/studio schema storage
+TWO_AT_A_TIME := $(MAKE) -j 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
 fast:
-	$(BIN)/pytest -q -m "not slow and not integration and not browser" \
-	    --ignore=tests/acceptance --ignore=tests/browser --ignore=tests/contract  # only slow ones, slow to collect
+	$(TWO_AT_A_TIME) fast-inner fast-outer
+
+fast-inner:
+	$(BIN)/pytest -q -m "$(QUICK)" $(patsubst %,tests/%,$(FAST))
+
+fast-outer:
+	$(BIN)/pytest -q -m "$(QUICK)" $(patsubst %,--ignore=tests/%,$(FAST) acceptance browser contract)
 
 # Two halves at a time, for most of a test's time is waiting; each printed as a whole where this make can do that.
 INNER := protocol acceptance/test_workers.py bench contract deploy fuzz gateway/history gateway/modal gateway/providers \
     gateway/studio mutants schema site storage
 
 full:
-	$(MAKE) -j 2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) inner outer
+	$(TWO_AT_A_TIME) inner outer
 
 inner:
 	$(BIN)/pytest tests/protocol --cov=protocol --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
@@ -49,6 +59,9 @@ inner:
 
 outer:
 	$(BIN)/pytest $(patsubst %,--ignore=tests/%,$(INNER))
+
+guard:  ## whether the gateway has become slower, against a peer in the same run (bench/guard.json)
+	$(BIN)/python -m bench guard
 
 mutants: $(VENV)/.ready-test  ## break protocol/ in 1600 ways and see that the tests notice; over an hour
 	$(BIN)/python -m tests.mutants

@@ -18,9 +18,13 @@ class Command:
 
 COMMANDS = {
     "emulate": Command("bench.emulator.server", "stand in for the speech provider, with real speech"),
+    "source": Command("bench.source.server", "the same wire, from audio made once: to load a gateway with"),
     "record": Command("bench.emulator.record", "synthesize a recording to clone a voice from"),
     "latency": Command("bench.latency", "time to first audio and added latency, against the bare emulator"),
     "capacity": Command("bench.capacity", "how many streams at once, and the memory they take"),
+    "peers": Command("bench.compare", "the gateway, its peers and the provider itself, at the same work in one run"),
+    "growth": Command("bench.growth", "more and more streams at real pace, and up to which number one core does"),
+    "guard": Command("bench.guard", "whether the gateway has become slower against a peer, for CI"),
     "readers": Command("bench.readers", "a crowd of listeners, stalled ones among them, beside live streams"),
     "page": Command("bench.page", "from the first byte to the first sound, in a real browser"),
     "soak": Command("bench.soak", "thousands of generations of every kind, and whether anything grows"),

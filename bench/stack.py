@@ -23,6 +23,9 @@ import httpx
 import msgspec
 import psutil
 
+LOGIN = "utter"
+"""The gateway's role in the database of `utter dev`, beside the owner's that `admin_url` names."""
+
 LOG = "dev.log"
 """What `utter dev` prints, in its data directory."""
 

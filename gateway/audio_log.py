@@ -11,8 +11,10 @@ where they were before, their thousands of pieces stay between longer-lived ones
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from enum import Enum
+
+import anyio
 
 from gateway.audio_memory import AudioMemory
 from gateway.turns import Turns
@@ -20,6 +22,10 @@ from protocol.errors import ProviderFailure
 
 READ_BYTES = 16 * 1024
 """Most that a listener is handed at once, a second of speech: one that reads slowly shows that it does read."""
+
+MAX_TAPS = 2
+"""Listeners that are given a piece in the call that brings it; all others take turns. A write takes some 50 us, in
+which nobody else is served."""
 
 
 class LogState(Enum):
@@ -50,6 +56,7 @@ class AudioLog:
         self._state = LogState.OPEN
         self._failure: ProviderFailure | None = None
         self._turns = Turns()
+        self._taps: list[_Tap] = []
 
     @property
     def state(self) -> LogState:
@@ -76,21 +83,21 @@ class AudioLog:
         if not data:
             return
         self._bytes.append(data)
+        for tap in tuple(self._taps):
+            tap.offer(data)
         self._digest.update(data)
         self._turns.changed()
 
     def complete(self) -> None:
         """The provider finished. Raises RuntimeError on a log that has ended."""
         self._require_open()
-        self._state = LogState.COMPLETE
-        self._turns.changed()
+        self._end(LogState.COMPLETE)
 
     def fail(self, failure: ProviderFailure) -> None:
         """No more audio will come. Raises RuntimeError on a log that has ended."""
         self._require_open()
         self._failure = _anew(failure)
-        self._state = LogState.FAILED
-        self._turns.changed()
+        self._end(LogState.FAILED)
 
     async def wait_for(self, offset: int) -> None:
         """Return when a byte at `offset` exists, or the log is complete and ends exactly there.
@@ -108,8 +115,11 @@ class AudioLog:
         if self.size < offset:
             raise OffsetPastEnd(self.size)
 
-    async def read(self, offset: int = 0) -> AsyncIterator[bytes]:
+    async def read(self, offset: int = 0, push: Callable[[bytes], bool] | None = None) -> AsyncIterator[bytes]:
         """Yield the bytes from `offset` on as they come, at most `READ_BYTES` at once; end when the log completes.
+
+        A listener at the live end is given each new piece by `push` instead, if it has one: where `append` is called,
+        without a wake-up, until that returns False.
 
         Raises the same as `wait_for`, a `ProviderFailure` only after the last byte that exists.
         """
@@ -117,12 +127,28 @@ class AudioLog:
             if offset < self.size:
                 await self._turns.turn()  # one who catches up need not wait, and would keep all others from running
             else:
+                if push is not None and offset == self.size and self._has_room_for_a_tap:
+                    offset = await self._pushed(offset, push)
                 await self.wait_for(offset)
             if offset == self.size:
                 return
             piece = self.slice(offset, min(offset + READ_BYTES, self.size))
             offset += len(piece)
             yield piece
+
+    @property
+    def _has_room_for_a_tap(self) -> bool:
+        return self._state is LogState.OPEN and len(self._taps) < MAX_TAPS
+
+    async def _pushed(self, offset: int, push: Callable[[bytes], bool]) -> int:
+        """Give `push` what comes while it takes it. Where it stopped."""
+        tap = _Tap(offset, push)
+        self._taps.append(tap)
+        try:
+            await tap.shut.wait()
+        finally:
+            self._taps.remove(tap)
+        return tap.offset
 
     def slice(self, start: int, stop: int) -> bytes:
         """A copy of the bytes `start` (inclusive) to `stop` (exclusive), all of which must exist."""
@@ -134,9 +160,33 @@ class AudioLog:
         """The bytes so far, not copied. They stay as they are, also when the log grows."""
         return self._bytes.view()
 
+    def _end(self, state: LogState) -> None:
+        self._state = state
+        for tap in self._taps:
+            tap.shut.set()
+        self._turns.changed()
+
     def _require_open(self) -> None:
         if self._state is not LogState.OPEN:
             raise RuntimeError(f"the log is {self._state.value}")
+
+
+class _Tap:
+    """A listener at the live end. `offset` is where it is; nothing more is offered once `shut` is set."""
+
+    def __init__(self, offset: int, push: Callable[[bytes], bool]) -> None:
+        self.offset = offset
+        self.shut = anyio.Event()
+        self._push = push
+
+    def offer(self, data: bytes) -> None:
+        """Push `data`, which begins at `offset`. What is too large for one hand is for the reader to cut up."""
+        if self.shut.is_set():
+            return
+        if len(data) <= READ_BYTES and self._push(data):
+            self.offset += len(data)
+        else:
+            self.shut.set()
 
 
 def _anew(failure: ProviderFailure) -> ProviderFailure:

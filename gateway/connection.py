@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.http1 import HeadBegun, Http1Protocol, ServerConfig
 from gateway.last_answer import last_bytes
+from gateway.push import PUSH_EXTENSION
 from gateway.request_wait import RequestWait
 
 CONNECTION_KEY = "connection"
@@ -79,6 +80,21 @@ class Connection(TCPServer):
         """Bytes of an answer that wait in this process."""
         return self.writer.transport.get_write_buffer_size()
 
+    def push(self, piece: bytes) -> bool:
+        """See `gateway.push.Push`. What waits in this process is never more than one piece."""
+        transport, protocol = self.writer.transport, self._http1
+        if protocol is None or not protocol.body_has_begun:
+            return False
+        if transport.is_closing() or transport.get_write_buffer_size():
+            return False
+        transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        return True
+
+    @property
+    def _http1(self) -> Http1Protocol | None:
+        wrapper = vars(self).get("protocol")  # not there once the connection has ended
+        return wrapper.protocol if wrapper is not None and isinstance(wrapper.protocol, Http1Protocol) else None
+
     def give_up(self) -> None:
         """Close it in the middle of nothing, whatever its client does."""
         if self.unsent_bytes:
@@ -88,9 +104,9 @@ class Connection(TCPServer):
 
     async def invite_body(self) -> None:
         """See `Http1Protocol.invite_body`."""
-        wrapper = vars(self).get("protocol")  # not there once the connection has ended
-        if wrapper is not None and isinstance(wrapper.protocol, Http1Protocol):
-            await wrapper.protocol.invite_body()
+        protocol = self._http1
+        if protocol is not None:
+            await protocol.invite_body()
 
     async def protocol_send(self, event: Event) -> None:
         """Write. A connection that the kernel gave up (ETIMEDOUT, say) is a client that left, like any other."""
@@ -146,8 +162,8 @@ class Connection(TCPServer):
 
     def _waited_too_long(self) -> None:
         """Close it; who has sent a part of a request is told why."""
-        wrapper = vars(self).get("protocol")
-        if wrapper is not None and isinstance(wrapper.protocol, Http1Protocol) and wrapper.protocol.head_has_begun:
+        protocol = self._http1
+        if protocol is not None and protocol.head_has_begun:
             self.writer.write(last_bytes(408, self.config.last_headers()))
         self.writer.close()
 
@@ -199,6 +215,19 @@ class InviteBody:
             return await receive()
 
         await self._app(scope, invite_and_receive, send)
+
+
+class OfferPush:
+    """Offers the extension where a body of unknown length is sent in chunks: to a GET or a POST over HTTP/1.1."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        connection = connection_of(scope)
+        if connection is not None and scope["http_version"] == "1.1" and scope["method"] in {"GET", "POST"}:
+            scope["extensions"][PUSH_EXTENSION] = connection.push
+        await self._app(scope, receive, send)
 
 
 def connection_of(scope: Scope) -> Connection | None:

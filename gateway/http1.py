@@ -88,6 +88,11 @@ class Http1Protocol(H11Protocol):
         received, _ = self.connection.trailing_data
         return self.stream is None and self.connection.their_state is h11.IDLE and bool(received)
 
+    @property
+    def body_has_begun(self) -> bool:
+        """Whether an answer's head is out and its end is not."""
+        return self.connection.our_state is h11.SEND_BODY
+
     async def handle(self, event: Event) -> None:
         await super().handle(event)
         if isinstance(event, RawData) and self.head_has_begun:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import anyio
 
 from gateway.errors import ApiError
 from gateway.receipt import Receipt
-from gateway.supervisor import Supervisor
 from storage.errors import StorageError
 
 _RESTARTING = "The server is restarting. Please try again in a few minutes."
@@ -17,7 +16,14 @@ _RESTARTING = "The server is restarting. Please try again in a few minutes."
 T = TypeVar("T")
 
 
-async def outliving_request(supervisor: Supervisor, name: str, work: Callable[[], Awaitable[T]]) -> T:
+class Jobs(Protocol):
+    """Who keeps work that outlives its request: the supervisor, in a gateway."""
+
+    def start_job(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Begin `work`; see `Supervisor.start_job`."""
+
+
+async def outliving_request(jobs: Jobs, name: str, work: Callable[[], Awaitable[T]]) -> T:
     """What `work` gives or raises. It goes on when the request ends first.
 
     Raises `ApiError` 503 also when the server stops before `work` has ended.
@@ -29,7 +35,7 @@ async def outliving_request(supervisor: Supervisor, name: str, work: Callable[[]
         if made is not None:
             receipt.accept(made)
 
-    supervisor.start_job(name, job)
+    jobs.start_job(name, job)
     return await receipt.wait()
 
 

@@ -23,7 +23,7 @@ from starlette.types import ASGIApp
 
 from gateway import http1
 from gateway.acceptor import Acceptor
-from gateway.connection import InviteBody
+from gateway.connection import InviteBody, OfferPush
 from gateway.middleware.cors import cors_origin
 from gateway.open_connections import connections_that_fit
 from gateway.request_head import MAX_REQUEST_HEAD_BYTES
@@ -103,7 +103,7 @@ async def serve(
             )
         return
     http1.install()
-    requests = RequestTracker(InviteBody(app))
+    requests = RequestTracker(InviteBody(OfferPush(app)))
     most = connections_that_fit(settings.max_connections, settings.max_concurrent_generations)
     acceptor = Acceptor(requests, _config(settings, most))
     if listener is None:

@@ -7,11 +7,13 @@ so that no client can mistake half a speech for a whole one: curl exits with 18.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from starlette.types import Receive, Scope, Send
 
 from gateway.audio_log import AudioLog
 from gateway.metrics import LISTENERS
+from gateway.push import Push, push_of
 from gateway.sending import send_while_connected
 from protocol.errors import ProviderFailure
 
@@ -45,13 +47,18 @@ class AudioLogResponse:
         try:
             with LISTENERS.track_inprogress():
                 await send_while_connected(
-                    self._send_all, scope, receive, send, stall_seconds=self._stall_seconds, cut_by=(ProviderFailure,)
+                    partial(self._send_all, push_of(scope)),
+                    scope,
+                    receive,
+                    send,
+                    stall_seconds=self._stall_seconds,
+                    cut_by=(ProviderFailure,),
                 )
         finally:
             self._on_end()
 
-    async def _send_all(self, send: Send) -> None:
+    async def _send_all(self, push: Push | None, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self._headers})
-        async for piece in self._log.read(self._offset):
+        async for piece in self._log.read(self._offset, push):
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -34,6 +34,8 @@ class Turns:
 
     def changed(self) -> None:
         """Wake all who wait for a change, in turn."""
+        if not self._waiting:
+            return
         self._due.update(self._waiting)
         self._waiting.clear()
         self._wake()

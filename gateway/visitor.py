@@ -31,7 +31,14 @@ Json = dict[str, Any]
 
 
 class Surprise(Exception):
-    """An answer, or none, other than the one that was due. The message is for an operator."""
+    """An answer, or none, other than the one that was due. The message is for an operator.
+
+    `status` is the answer's, None where that is not what was wrong with it.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +215,8 @@ def _surprised(method: str, path: str) -> Iterator[None]:
 def require(response: httpx.Response, status: int = httpx.codes.OK) -> httpx.Response:
     """The answer, if it has this status. Raises `Surprise`."""
     if response.status_code != status:
-        raise Surprise(f"{_asked(response)} answered {response.status_code} instead of {status}: {detail(response)}")
+        words = f"{_asked(response)} answered {response.status_code} instead of {status}: {detail(response)}"
+        raise Surprise(words, response.status_code)
     return response
 
 

@@ -46,6 +46,7 @@ class SessionMachine:
         self._announced = 0
         self.fault: Fault | None = None
         """Why a coupling failed the session, None when something else did or nothing."""
+        self._idle: tuple[Input, str | None] | None = None  # what moved nothing, as long as nothing has moved since
 
     @property
     def over(self) -> bool:
@@ -58,6 +59,9 @@ class SessionMachine:
         Raises LocalProtocolError or RemoteProtocolError, by who sent `move`, when a machine has no entry for it;
         then nothing has moved.
         """
+        if (move, response_id) == self._idle:  # all but one of a session's deltas
+            return
+        before = self._states(response_id)
         sending = self._step(SENDING, self.sending, move)
         input_buffer = self._step(INPUT_BUFFER, self.input_buffer, move)
         session = self._step(SESSION, self.session, move)
@@ -67,6 +71,12 @@ class SessionMachine:
         self.sending, self.input_buffer, self.session, self.audio = sending, input_buffer, session, audio
         while (due := self._due_coupling()) is not None:
             self._apply(due)
+        self._idle = (move, response_id) if self._states(response_id) == before else None
+
+    def _states(self, response_id: str | None) -> tuple[State | None, ...]:
+        """All that an input of this response can move."""
+        response = None if response_id is None else self.responses.get(response_id)
+        return self.sending, self.input_buffer, self.session, self.audio, response
 
     def _step(self, table: Mapping[_S, Mapping[Input, _S]], state: _S, move: Input) -> _S:
         row = table[state]
@@ -110,6 +120,8 @@ class SessionMachine:
 def input_of(event: events.AnyClientEvent | events.AnyServerEvent) -> tuple[Input, str | None]:
     """What an event is to the tables, and the id of the response it belongs to, if it belongs to one."""
     match event:
+        case events.AudioDelta():  # first, for nearly all are
+            return (Input.AUDIO if event.delta else Input.EMPTY_AUDIO), event.response_id
         case events.SessionUpdate():
             return (Input.UPDATE_MANUAL if event.session.mode == "commit" else Input.UPDATE), None
         case events.ResponseCreated():
@@ -117,6 +129,4 @@ def input_of(event: events.AnyClientEvent | events.AnyServerEvent) -> tuple[Inpu
         case events.ResponseDone():
             completed = event.response.status == "completed"
             return (Input.RESPONSE_COMPLETED if completed else Input.RESPONSE_FAILED), event.response.id
-        case events.AudioDelta():
-            return (Input.AUDIO if event.delta else Input.EMPTY_AUDIO), event.response_id
     return Input(events.type_of(event)), getattr(event, "response_id", None)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from protocol.errors import LocalProtocolError, RemoteProtocolError
 from protocol.mp3_format import (
+    HEADER_BYTES,
     MAX_FRAME_BYTES,
     MP3,
     TAG_HEAD_BYTES,
@@ -108,7 +109,7 @@ class Mp3FrameReader:
         self._require_usable()
         buffer = self._pending + data
         runs: list[bytes] = []
-        at = self._pass_over_tag(buffer, 0)
+        at = self._pass_over_tag(buffer, 0) if self._tag_bytes else 0
         try:
             while True:
                 end_of_frames = self._walk_frames(buffer, at)
@@ -149,19 +150,25 @@ class Mp3FrameReader:
 
     def _walk_frames(self, buffer: bytes, at: int) -> int:
         """Count the whole audio frames from `at` on, return where they end. The hot path: it copies nothing."""
-        size = len(buffer)
-        while (header := parse_header(buffer, at)) is not None:
+        size, shape = len(buffer), self._shape
+        frames = samples = 0
+        word, header = b"", None
+        while True:
+            if header is None or buffer[at : at + HEADER_BYTES] != word:  # almost always it is that of the last frame
+                word, header = buffer[at : at + HEADER_BYTES], parse_header(buffer, at)
+                if header is None or (shape is not None and header.shape is not shape):
+                    break
             end = at + header.length
             if end > size or is_header_frame(buffer, at, header):
                 break
-            if header.shape is not self._shape:
-                if self._shape is not None:
-                    break
-                self._shape = header.shape
-            self._frames += 1
-            self._samples += header.samples
-            self._zeros = 0
+            shape = header.shape
+            frames += 1
+            samples += header.samples
             at = end
+        if frames:
+            self._shape, self._zeros = shape, 0
+            self._frames += frames
+            self._samples += samples
         return at
 
     def _pass_over(self, buffer: bytes, at: int) -> int:

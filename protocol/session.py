@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from protocol import events
 from protocol.errors import (
@@ -70,9 +70,11 @@ class SessionConfigured:
     session: events.SessionInfo
 
 
-@dataclass(frozen=True, slots=True)
-class AudioReceived:
-    """Audio in the format asked for, in arrival order across responses. Not empty."""
+class AudioReceived(NamedTuple):
+    """Audio in the format asked for, in arrival order across responses. Not empty.
+
+    A tuple because there are so many: it is made in half the time of a frozen dataclass.
+    """
 
     data: bytes
     response_id: str
@@ -227,6 +229,8 @@ class ClientSession:
 
     def _outputs(self, event: events.AnyServerEvent) -> list[Output]:
         match event:
+            case events.AudioDelta() if event.delta:  # first, for nearly all are
+                return [AudioReceived(event.delta, event.response_id)]
             case events.SessionCreated():
                 self.session_id = event.session.id
                 return [SessionOpened(self.session_id)]
@@ -235,8 +239,6 @@ class ClientSession:
             case events.ResponseCreated():
                 self._ended.discard(event.response.id)
                 return []
-            case events.AudioDelta() if event.delta:
-                return [AudioReceived(event.delta, event.response_id)]
             case events.ResponseDone():
                 return self._response_done(event.response)
             case events.SessionFinished():

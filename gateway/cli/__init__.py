@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import audit, doctor, drill, local, operate, orphans, speak, voices
+from gateway.cli import audit, doctor, drill, local, operate, orphans, smoke, speak, usage, voices
 
 HELP = """Text in, live speech out.
 
@@ -26,11 +26,13 @@ main.command()(local.token)
 main.command()(speak.say)
 main.add_typer(voices.app, name="voices")
 main.command()(orphans.orphans)
+main.command()(usage.usage)
 main.command()(audit.audit)
 main.command()(operate.serve)
 main.command()(operate.migrate)
 main.command()(operate.config)
 main.command()(doctor.doctor)
+main.command()(smoke.smoke)
 main.command()(drill.drill)
 main.command(context_settings=operate.PASS_THROUGH)(operate.emulate)
 main.command(context_settings=operate.PASS_THROUGH)(operate.bench)

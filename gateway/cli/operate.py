@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from gateway.cli.deployment import AS_JSON, DEPLOYMENT, find_environment
 from gateway.cli.target import fail
 
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -83,19 +84,34 @@ def migrate(
         typer.echo(f"pending  {name}")
 
 
-def config() -> None:
+def config(as_json: AS_JSON = False, data_dir: DEPLOYMENT = None) -> None:
     """Show every setting, its value and where it came from; secrets are masked.
 
     UTTER_ENV=staging utter config
-    """
-    from gateway.settings import SettingsError, describe, load_settings
 
+    utter config --json | jq -r '.settings[] | select(.source == "environment") | .name'
+
+    Exit status 0 when they can be used; 1 when not, with what to do about each problem.
+    """
+    import msgspec
+
+    from gateway.settings import SettingsError, describe, load_settings
+    from storage.embedded import LOGIN
+
+    # Without a folder it is the environment that is asked for, also where it is too poor to be a deployment's.
+    environment = os.environ if data_dir is None else find_environment(data_dir, LOGIN)
+    rows, problems = [], []
     try:
-        settings = load_settings(os.environ)
+        rows = describe(load_settings(environment))
     except SettingsError as error:
-        fail("\n".join(error.problems))
+        problems = error.problems
+    if as_json:
+        typer.echo(msgspec.json.encode({"settings": rows, "problems": problems}).decode())
+        raise typer.Exit(1 if problems else 0)
+    if problems:
+        fail("\n".join(problems))
     # Not a table: a narrow terminal would cut the very names and values that people look for here.
-    for row in describe(settings):
+    for row in rows:
         typer.echo(f"{row.name}={row.value}  ({row.source})")
         typer.echo(f"    {row.doc}")
 

@@ -69,7 +69,7 @@ def list_voices(kind: Kind = None, as_json: AS_JSON = False, data_dir: DEPLOYMEN
     """
     if kind is not None and kind not in KINDS:
         fail(f"{kind!r} is no kind of voice. Use vc for cloned ones, vd for designed ones.")
-    found = run(lambda settings: _list(settings, KINDS if kind is None else (kind,)), _settings(data_dir))
+    found = run(lambda settings: read_voices(settings, KINDS if kind is None else (kind,)), _settings(data_dir))
     if as_json:
         _print_json(found)
         return
@@ -123,7 +123,7 @@ def quota(as_json: AS_JSON = False, data_dir: DEPLOYMENT = None) -> None:
 
     utter voices quota --json
     """
-    found = run(lambda settings: _list(settings, KINDS), _settings(data_dir))
+    found = run(lambda settings: read_voices(settings, KINDS), _settings(data_dir))
     cloned = sum(voice.kind == "vc" for voice in found)
     report = Quota(len(found), ACCOUNT_VOICES, cloned, len(found) - cloned)
     if as_json:
@@ -160,7 +160,8 @@ def _confirm(voice: ProviderVoice) -> None:
         fail("Nothing was deleted. Answer y, or give --yes.")
 
 
-async def _list(settings: Settings, kinds: tuple[str, ...]) -> list[ProviderVoice]:
+async def read_voices(settings: Settings, kinds: tuple[str, ...]) -> list[ProviderVoice]:
+    """Everything of these kinds that the account keeps. Raises `ProviderFailure`."""
     from gateway.providers import VoiceKind, open_customization
 
     async with open_customization(settings) as customization:

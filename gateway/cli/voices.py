@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import provider
+from gateway.cli import provider, upkeep
 from gateway.cli.api import BaseUrl, Token, list_voices, open_client
 from gateway.cli.target import DATA_DIR, find_target
 from gateway.data_dir import DEFAULT_DATA_DIR
@@ -16,6 +16,8 @@ COLUMNS = {"id": 36, "source": 8, "tts_provider": 12, "language": 10, "name": 0}
 
 app = typer.Typer()
 app.command()(provider.quota)
+app.command()(upkeep.migrate)
+app.command()(upkeep.purge)
 app.add_typer(provider.app, name="provider")
 
 

@@ -24,6 +24,12 @@ from gateway.task_groups import unwrapped
 from gateway.visitor import Json, Order, Surprise
 from storage.errors import StorageError
 
+REMEDY = (
+    "Do not switch with this release: keep the one before it, or put it back (docs/operations/restoration.md, 3), and "
+    "report this line. The drill brings everything else along, so nothing outside can be the cause."
+)
+"""What to do about any item that is not in order."""
+
 ITEM_SECONDS = 60.0
 """Longest an item may take; each bounds what it waits for itself."""
 
@@ -127,7 +133,7 @@ def _of_switch(switch: Switch) -> Finding:
     name = f"{switch.mode}: the old process hands over"
     detail = f"{switch.in_flight} works were in flight; it was gone after {switch.gone_seconds:.2f} s."
     if switch.exit_status or not switch.in_flight:
-        return Finding(name, Verdict.FAILED, f"{detail} Its exit status was {switch.exit_status}.")
+        return Finding(name, Verdict.FAILED, f"{detail} Its exit status was {switch.exit_status}.", REMEDY)
     return Finding(name, Verdict.OK, detail, seconds=switch.gone_seconds)
 
 
@@ -142,7 +148,8 @@ async def _found(name: str, look: Callable[[], Awaitable[str]]) -> Finding:
         verdict, detail = Verdict.FAILED, f"It did not come to an end within {ITEM_SECONDS:.0f} s."
     except Exception as error:  # a defect in one item must not hide the others
         verdict, detail = Verdict.FAILED, f"The item itself broke off: {type(error).__name__}: {error}"
-    return Finding(name, verdict, detail, seconds=round(time.monotonic() - began, 3))
+    remedy = "" if verdict is Verdict.OK else REMEDY
+    return Finding(name, verdict, detail, remedy, round(time.monotonic() - began, 3))
 
 
 async def _speak(person: Person, mode: ProviderMode, key: str) -> tuple[Order, dict[str, Json]]:

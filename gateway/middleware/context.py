@@ -12,6 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.net import Network, is_trusted_proxy
+from gateway.push import PUSH_EXTENSION, Push, push_of
 
 REQUEST_ID_HEADER = "X-Request-Id"
 
@@ -41,12 +42,15 @@ class RequestContext:
         trace_id = trace_id_of(headers.get("traceparent", "")) or new_trace_id()
         scope.setdefault("state", {}).update(request_id=request_id, trace_id=trace_id)
         answer = _Answer(send, request_id)
+        if (push := push_of(scope)) is not None:
+            scope["extensions"][PUSH_EXTENSION] = answer.counting(push)
         structlog.contextvars.clear_contextvars()  # Hypercorn has a task for each request; another server may not
         with structlog.contextvars.bound_contextvars(request_id=request_id, trace_id=trace_id):
             try:
                 await self._app(scope, receive, answer.send)
             finally:
                 answer.log(scope)
+                scope.get("extensions", {}).pop(PUSH_EXTENSION, None)  # it leads back here, in a circle
 
     def _request_id(self, scope: Scope, headers: Headers) -> str:
         """A trusted proxy's id, so that its log and ours meet; a stranger's could only confuse."""
@@ -75,6 +79,17 @@ class _Answer:
         if message["type"] == "http.response.body":
             self._bytes += len(message.get("body", b""))
             self._ended = not message.get("more_body", False)
+
+    def counting(self, push: Push) -> Push:
+        """`push`, whose bytes are counted."""
+
+        def counted(piece: bytes) -> bool:
+            pushed = push(piece)
+            if pushed:
+                self._bytes += len(piece)
+            return pushed
+
+        return counted
 
     def log(self, scope: Scope) -> None:
         """One line. The path comes from the raw bytes, so that no control character reaches a terminal; the query,

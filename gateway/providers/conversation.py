@@ -124,12 +124,13 @@ class Conversation:
             self._audio_began = True
             self._until_audio.close()
             self._recipient.on_status("streaming")
+        now, seconds = self._clock.now(), self._audio.seconds
         if frames:
             self._recipient.sink.append(frames)
-            self._pace.delivered(self._audio.seconds, anyio.current_time())
+            self._pace.delivered(seconds, now)
         if self._audio_began:
-            self._clock.audio_arrived()
-        if self._audio.seconds > MAX_AUDIO_SECONDS:
+            self._clock.audio_arrived(now)
+        if seconds > MAX_AUDIO_SECONDS:
             reason = f"more than {MAX_AUDIO_SECONDS:.0f} s of audio"
             return self._session.failure(Fault.PROTOCOL_BROKEN, VendorError(message=reason))
         return None

@@ -9,14 +9,13 @@ from uuid import UUID
 import msgspec
 
 from gateway.errors import ApiError
-from gateway.outliving import outliving_request
+from gateway.outliving import Jobs, outliving_request
 from gateway.persister import until_it_lands
 from gateway.settings import Settings
 from gateway.studio.base import MadeVoice
 from gateway.studio.creates import Creates, log_orphan
 from gateway.studio.recordings import Recordings, reference_key
 from gateway.studio.words import VOICE_EXISTS, clone_error
-from gateway.supervisor import Supervisor
 from protocol.customization import AudioSource
 from protocol.customization_answers import CreatedVoice
 from protocol.errors import ProviderFailure
@@ -41,7 +40,7 @@ class QwenClones:
     database: Database
     recordings: Recordings
     creates: Creates
-    supervisor: Supervisor
+    jobs: Jobs
 
     async def finalize(self, owner: UUID, wanted: FinalizeRequest) -> MadeVoice:
         """See `Studio.finalize_clone`. The recording of a voice that exists is never looked at, let alone changed."""
@@ -70,7 +69,7 @@ class QwenClones:
         Raises `ApiError`, and the storage errors.
         """
         source = await self.recordings.for_provider(voice.user_id, str(voice.reference_object_key))
-        return await outliving_request(self.supervisor, f"clone {voice.id}", partial(self._make, voice, source))
+        return await outliving_request(self.jobs, f"clone {voice.id}", partial(self._make, voice, source))
 
     async def _make(self, voice: NewVoice, source: AudioSource) -> MadeVoice:
         """An earlier try may have got as far as the provider, or even into the ledger: nothing is made again."""

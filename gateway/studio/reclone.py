@@ -13,12 +13,33 @@ from gateway.studio.modal_voices import insert_voice
 from gateway.studio.qwen_clone import QwenClones, check_language
 from gateway.studio.recordings import Recordings, reference_key
 from gateway.studio.words import VOICE_UNKNOWN
-from schema.records import NewVoice, Provider, VoiceRow
+from schema.records import NewVoice, Provider, VoiceOutline, VoiceRow
 from storage import voices
 from storage.database import AlreadyExists, Database
 
 USABLE_ALREADY = "This voice can be used as it is."
 NO_TRANSCRIPT = "This voice has no transcript of its recording, so it cannot be made again. Please clone it anew."
+
+
+def qwen_id(voice_id: UUID, region: str, model: str) -> UUID:
+    """Of the voice that is made at Qwen of this one."""
+    return uuid5(voice_id, f"qwen {region} {model}")
+
+
+def modal_id(voice_id: UUID) -> UUID:
+    """Of the voice that is made at Modal of this one."""
+    return uuid5(voice_id, "modal")
+
+
+def usable_at_qwen(settings: Settings, voice: VoiceRow | VoiceOutline) -> bool:
+    """Whether it was made at the region, and for a model, that the settings accept."""
+    accepted = {"vc": settings.accepted_vc_models, "vd": settings.accepted_vd_models}
+    return (
+        voice.tts_provider == "qwen"
+        and voice.provider_voice_id is not None
+        and voice.provider_region == settings.dashscope_region
+        and voice.provider_target_model in accepted.get(voice.provider_voice_kind or "", ())
+    )
 
 
 class QwenReclones:
@@ -33,9 +54,9 @@ class QwenReclones:
     async def reclone(self, owner: UUID, voice_id: UUID) -> MadeVoice:
         """See `Studio.reclone`. Another region or pinned model makes another voice."""
         settings = self._settings
-        new_id = uuid5(voice_id, f"qwen {settings.dashscope_region} {settings.vc_target_model}")
+        new_id = qwen_id(voice_id, settings.dashscope_region, settings.vc_target_model)
         old, made = await _look_up(self._database, owner, voice_id, new_id)
-        if self._is_usable(old):
+        if usable_at_qwen(settings, old):
             raise ApiError(409, USABLE_ALREADY)
         if made is not None:
             return await _once_more(self._database, made)
@@ -43,15 +64,6 @@ class QwenReclones:
         new = _successor(old, new_id, "qwen")
         await self._recordings.copy(owner, old.reference_object_key, str(new.reference_object_key))
         return await self._clones.make(new)
-
-    def _is_usable(self, voice: VoiceRow) -> bool:
-        accepted = {"vc": self._settings.accepted_vc_models, "vd": self._settings.accepted_vd_models}
-        return (
-            voice.tts_provider == "qwen"
-            and voice.provider_voice_id is not None
-            and voice.provider_region == self._settings.dashscope_region
-            and voice.provider_target_model in accepted.get(voice.provider_voice_kind or "", ())
-        )
 
 
 class ModalReclones:
@@ -63,7 +75,7 @@ class ModalReclones:
 
     async def reclone(self, owner: UUID, voice_id: UUID) -> MadeVoice:
         """See `Studio.reclone`."""
-        new_id = uuid5(voice_id, "modal")
+        new_id = modal_id(voice_id)
         old, made = await _look_up(self._database, owner, voice_id, new_id)
         if old.tts_provider == "modal":
             raise ApiError(409, USABLE_ALREADY)

@@ -207,6 +207,6 @@ def test_deleting_a_running_generation_cancels_it_first(client: Client) -> None:
 def test_a_quarter_of_an_hour_of_japanese(tmp_path: Path, mpg123: None) -> None:
     with running_stack(speed=60.0) as stack, closing(Client(stack)) as client:
         heard = client.stream(japanese(2000), "Japanese")
-        spoken = stack.sessions()[-1]["audio_seconds"]
+        spoken = sum(session["audio_seconds"] for session in stack.sessions())  # those opened in advance say nothing
     assert spoken > 10 * 60
     assert abs(seconds_by_mpg123(heard.audio, tmp_path) - spoken) <= spoken * TOLERANCE

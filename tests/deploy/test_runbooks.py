@@ -9,14 +9,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from uuid import uuid4
 
 import msgspec
 import pytest
 
-from bench.stack import Stack, running_stack
+from bench.stack import Stack, access_token, running_stack
 from protocol.errors import Fault
 from tests.support.cli import command
 from tests.support.served import environment, serving
+from tests.support.stack import SPEED
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration]
 
@@ -28,22 +30,20 @@ COMMAND_SECONDS = 60.0
 """Longest that somebody on call should wait for one of them; each takes a second or two."""
 
 
-def commands() -> list[tuple[str, str]]:
-    """Each page and command once."""
-    found = {
-        (page.name, line): None
-        for page in sorted(RUNBOOKS.glob("*.md"))
-        for block in BLOCK.findall(page.read_text())
-        for line in block.splitlines()
-        if line.strip()
-    }
-    return list(found)
+def commands() -> dict[str, str]:
+    """Each command once, with the first page that has it."""
+    found: dict[str, str] = {}
+    for page in sorted(RUNBOOKS.glob("*.md")):
+        for block in BLOCK.findall(page.read_text()):
+            for line in filter(str.strip, block.splitlines()):
+                found.setdefault(line, page.name)
+    return found
 
 
 @pytest.fixture(scope="module")
 def shell() -> Iterator[dict[str, str]]:
     """The environment of somebody on call, beside a gateway that serves."""
-    with running_stack() as stack, TemporaryDirectory(prefix="utter-oncall-") as name, ExitStack() as opened:
+    with running_stack(speed=SPEED) as stack, TemporaryDirectory(prefix="utter-oncall-") as name, ExitStack() as opened:
         more = {"UTTER_METRICS_BIND": "127.0.0.1:0", **modal_endpoints(stack)}
         served = opened.enter_context(serving(stack, Path(name), **more))
         (listening,) = served.until_logged("metrics.listening")
@@ -57,6 +57,8 @@ def shell() -> Iterator[dict[str, str]]:
             "BASE_URL": served.stack.base_url,
             "METRICS_URL": listening["url"],
             "OWNER_URL": stack.admin_url,
+            "TOKEN": stack.token,
+            "OTHER_TOKEN": access_token(stack.data_dir, user=uuid4()),
             "PATH": f"{tools}:{os.environ['PATH']}",
         }
 
@@ -68,8 +70,8 @@ def modal_endpoints(stack: Stack) -> dict[str, str]:
     return {**jobs, "MODAL_ENDPOINT_VOICE_DESIGN": f"{emulator}/design"}
 
 
-@pytest.mark.parametrize(("page", "line"), commands())
-def test_a_command_of_the_runbooks(shell: dict[str, str], page: str, line: str) -> None:
+@pytest.mark.parametrize(("line", "page"), commands().items())
+def test_a_command_of_the_runbooks(shell: dict[str, str], line: str, page: str) -> None:
     bash = ["bash", "-o", "pipefail", "-c", line]
     done = subprocess.run(bash, env=shell, capture_output=True, text=True, check=False, timeout=COMMAND_SECONDS)
     assert done.returncode == 0, f"{page}: {done.stdout}\n{done.stderr}"

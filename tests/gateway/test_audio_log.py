@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import TaskGroup
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.audio_log import READ_BYTES, AudioLog, LogState, OffsetPastEnd
+from gateway.audio_log import MAX_TAPS, READ_BYTES, AudioLog, LogState, OffsetPastEnd
 from gateway.audio_memory import FIRST_CAPACITY_BYTES
 from protocol.errors import Fault, ProviderFailure
 from tests.support.backends import BACKENDS
@@ -207,3 +209,130 @@ async def test_a_slice_outside_the_log_is_refused(start: int, stop: int) -> None
     log.append(b"abc")
     with pytest.raises(ValueError, match="not within 3 bytes"):
         log.slice(start, stop)
+
+
+class Listener:
+    """One that takes pushed pieces as long as `takes` says so; `heard` is all it got, `pushed` how much in that way."""
+
+    def __init__(self, log: AudioLog, takes: Callable[[], bool] = lambda: True, offset: int = 0) -> None:
+        self._log = log
+        self._offset = offset
+        self._takes = takes
+        self.heard = bytearray()
+        self.pushed = 0
+
+    def push(self, piece: bytes) -> bool:
+        if not self._takes():
+            return False
+        self.heard += piece
+        self.pushed += len(piece)
+        return True
+
+    async def listen(self) -> None:
+        async for piece in self._log.read(self._offset, self.push):
+            self.heard += piece
+
+
+@asynccontextmanager
+async def listening(*listeners: Listener) -> AsyncIterator[TaskGroup]:
+    """Those listeners are at the live end."""
+    async with anyio.create_task_group() as tasks:
+        for listener in listeners:
+            tasks.start_soon(listener.listen)
+        await anyio.wait_all_tasks_blocked()
+        yield tasks
+
+
+async def test_a_listener_at_the_live_end_has_a_piece_before_append_returns() -> None:
+    log = AudioLog()
+    log.append(b"abc")
+    listener = Listener(log)
+    async with listening(listener):
+        assert (bytes(listener.heard), listener.pushed) == (b"abc", 0)
+        log.append(b"defg")
+        assert (bytes(listener.heard), listener.pushed) == (b"abcdefg", 4)
+        log.append(b"h")
+        log.complete()
+    assert (bytes(listener.heard), listener.pushed) == (b"abcdefgh", 5)
+
+
+async def test_one_that_cannot_take_a_piece_reads_it_and_is_pushed_the_next() -> None:
+    log = AudioLog()
+    answers = iter([True, False, True])
+    listener = Listener(log, lambda: next(answers))
+    async with listening(listener):
+        log.append(b"ab")
+        log.append(b"cd")
+        log.append(b"ef")
+        assert bytes(listener.heard) == b"ab"
+        await anyio.wait_all_tasks_blocked()
+        assert bytes(listener.heard) == b"abcdef"
+        log.append(b"gh")
+        log.complete()
+    assert (bytes(listener.heard), listener.pushed) == (b"abcdefgh", 4)
+
+
+async def test_a_piece_too_large_for_one_hand_is_cut_up() -> None:
+    log, whole = AudioLog(), bytes(2 * READ_BYTES + 1)
+    listener = Listener(log)
+    async with listening(listener):
+        log.append(whole)
+        log.complete()
+    assert (bytes(listener.heard), listener.pushed) == (whole, 0)
+
+
+async def test_no_more_than_a_few_are_served_in_one_call() -> None:
+    log = AudioLog()
+    crowd = [Listener(log) for _ in range(MAX_TAPS + 2)]
+    async with listening(*crowd):
+        log.append(b"abc")
+        assert sorted(bytes(one.heard) for one in crowd) == [b"", b"", *[b"abc"] * MAX_TAPS]  # trio begins in any order
+        log.complete()
+    assert {bytes(one.heard) for one in crowd} == {b"abc"}
+
+
+async def test_the_place_of_one_that_left_is_free_again() -> None:
+    log = AudioLog()
+    async with listening(*(Listener(log) for _ in range(MAX_TAPS))) as tasks:
+        tasks.cancel_scope.cancel()
+    listener = Listener(log)
+    async with listening(listener):
+        log.append(b"abc")
+        assert listener.pushed == 3
+        log.complete()
+
+
+async def test_one_who_waits_past_the_end_is_pushed_nothing() -> None:
+    log = AudioLog()
+    listener = Listener(log, offset=2)
+    with pytest.raises(ExceptionGroup) as failures:
+        async with listening(listener):
+            log.append(b"a")
+            log.complete()
+    assert [type(failure) for failure in failures.value.exceptions] == [OffsetPastEnd]
+    assert listener.pushed == 0
+
+
+async def test_a_failure_comes_after_the_last_pushed_byte() -> None:
+    log = AudioLog()
+    listener = Listener(log)
+    with pytest.raises(ExceptionGroup) as failures:
+        async with listening(listener):
+            log.append(b"abc")
+            log.fail(ProviderFailure(Fault.CONNECTION_LOST))
+    assert [type(failure) for failure in failures.value.exceptions] == [ProviderFailure]
+    assert (bytes(listener.heard), listener.pushed) == (b"abc", 3)
+
+
+@given(st.lists(st.tuples(st.binary(min_size=1, max_size=9), st.booleans(), st.booleans()), min_size=1))
+async def test_pushed_and_read_make_the_whole(pieces: list[tuple[bytes, bool, bool]]) -> None:
+    log, answers = AudioLog(), list[bool]()
+    listener = Listener(log, lambda: answers[-1])
+    async with listening(listener):
+        for piece, takes, pause in pieces:
+            answers.append(takes)
+            log.append(piece)
+            if pause:
+                await anyio.wait_all_tasks_blocked()
+        log.complete()
+    assert bytes(listener.heard) == b"".join(piece for piece, _, _ in pieces)

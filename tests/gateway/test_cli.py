@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -19,7 +20,20 @@ from tests.support.postgres import TestDatabase
 
 ROOT = Path(__file__).parents[2]
 
-COMMANDS = ["dev", "token", "say", "voices", "orphans", "serve", "migrate", "config"]
+COMMANDS = [
+    "dev",
+    "token",
+    "say",
+    "voices",
+    "orphans",
+    "serve",
+    "migrate",
+    "config",
+    "doctor",
+    "smoke",
+    "drill",
+    "usage",
+]
 """Those with a help text of their own; `emulate` and `bench` show that of the program behind them."""
 
 MIGRATIONS = len(list((ROOT / "schema" / "migrations").glob("*.sql")))
@@ -84,6 +98,32 @@ class TestConfig:
                 assert f"{name}=********  (environment)" in result.stdout
         assert "hunter2" not in result.stdout
         assert "127.0.0.1:1/utter" in result.stdout
+
+    def test_in_json(self) -> None:
+        result = utter("config", "--json", environment=STAGING)
+        report = json.loads(result.stdout)
+        rows = {row["name"]: row for row in report["settings"]}
+        assert (result.exit_code, report["problems"]) == (0, [])
+        assert set(rows["UTTER_ENV"]) == {"name", "value", "source", "doc"}
+        assert (rows["UTTER_ENV"]["value"], rows["UTTER_ENV"]["source"]) == ("staging", "environment")
+        assert rows["TTS_PROVIDER_MODE"]["source"] == "derived"
+        assert rows["DASHSCOPE_API_KEY"]["value"] == "********"
+        for secret in (*(value for name, value in STAGING.items() if "SECRET" in name or "KEY" in name), "hunter2"):
+            assert secret not in result.stdout
+
+    def test_problems_in_json(self) -> None:
+        result = utter("config", "--json", environment={**STAGING, "TTS_PROVIDER_MODE": "piano", "DATABASE_URL": ""})
+        report = json.loads(result.stdout)
+        assert (result.exit_code, report["settings"]) == (1, [])
+        assert {problem.split()[0] for problem in report["problems"]} >= {"TTS_PROVIDER_MODE", "DATABASE_URL"}
+
+    @integration
+    def test_those_of_a_running_demo(self, stack: Stack) -> None:
+        result = utter("config", "--json", "--data-dir", stack.data_dir)
+        rows = {row["name"]: row["value"] for row in json.loads(result.stdout)["settings"]}
+        assert rows["UTTER_ENV"] == "local"
+        assert stack.emulator_key not in result.stdout
+        assert rows["DASHSCOPE_BASE_URL"] == stack.emulator_rest_url
 
     def test_every_problem_is_reported_at_once(self) -> None:
         wrong = {**STAGING, "QWEN_MAX_TEXT_CHARS": "9000", "TTS_PROVIDER_MODE": "piano", "UTTER_DEV_TOKENS": "true"}

@@ -26,6 +26,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.timeout(240
 DRILL_SECONDS = 200.0
 """Longest wait for the command, on a machine that does much else besides."""
 
+GONE_SECONDS = 10.0
+"""For a process that was killed to be gone."""
+
 
 @pytest.fixture
 def scratch() -> Iterator[Path]:
@@ -33,6 +36,16 @@ def scratch() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="utter-drills-") as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
+
+
+def children() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
+
+
+def assert_gone(processes: set[psutil.Process]) -> None:
+    """Who was killed a moment ago may still be ending; nobody goes on."""
+    _, alive = psutil.wait_procs(list(processes), timeout=GONE_SECONDS)
+    assert [process.cmdline() for process in alive] == []
 
 
 def test_from_qwen_to_modal_and_back(scratch: Path) -> None:
@@ -75,7 +88,7 @@ async def test_what_is_lost_in_a_flip_is_missed() -> None:
             await admin.close()
         await site.objects.delete(GENERATIONS, removed[1])
 
-    before = set(psutil.Process().children(recursive=True))
+    before = children()
     report = await hold_drill(lambda _line: None, break_something)
     found = {finding.check: finding for finding in report.findings}
     assert not report.passed
@@ -85,9 +98,10 @@ async def test_what_is_lost_in_a_flip_is_missed() -> None:
     assert removed[1] in found["modal: database, store and spool agree"].detail
     assert found["qwen: a recording is cloned"].verdict is Verdict.FAILED
     assert "502" in found["qwen: a recording is cloned"].detail
+    assert all(finding.remedy for finding in report.findings if finding.verdict is Verdict.FAILED)
     for check in ("modal: v1 generates", "qwen: v1 generates", "qwen: no row is lost", "live traffic, to its end"):
         assert found[check].verdict is Verdict.OK, found[check]
-    assert set(psutil.Process().children(recursive=True)) <= before
+    assert_gone(children() - before)
 
 
 _DELETE_A_VOICE = """
@@ -106,15 +120,15 @@ order by created_at limit 1
 @pytest.mark.anyio
 async def test_a_gateway_that_does_not_start_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.drill.site.READY_SECONDS", 0.0)
-    before = set(psutil.Process().children(recursive=True))
+    before = children()
     with pytest.raises(DrillBroken, match="did not become ready"):
         await hold_drill(lambda _line: None)
-    assert set(psutil.Process().children(recursive=True)) <= before
+    assert_gone(children() - before)
 
 
 @pytest.mark.anyio
 async def test_a_drill_that_is_given_up_leaves_nothing() -> None:
-    before = set(psutil.Process().children(recursive=True))
+    before = children()
     async with anyio.create_task_group() as tasks:
 
         def stop_at_the_flip(line: str) -> None:
@@ -122,7 +136,7 @@ async def test_a_drill_that_is_given_up_leaves_nothing() -> None:
                 tasks.cancel_scope.cancel()
 
         tasks.start_soon(hold_drill, stop_at_the_flip)
-    assert set(psutil.Process().children(recursive=True)) <= before
+    assert_gone(children() - before)
 
 
 def test_help_shows_how() -> None:

@@ -41,7 +41,7 @@ BOUNDS: dict[str, dict[str, float]] = {
         "DESIGN_LONGEST_PAUSE_SECONDS": 10.0,
     },
     "mp3": {"MAX_TAG_BYTES": 1_048_576, "MAX_PADDING_BYTES": 4096, "MAX_PENDING_BYTES": 1440},
-    "mp3_format": {"MAX_FRAME_BYTES": 1441, "TAG_HEAD_BYTES": 32},
+    "mp3_format": {"HEADER_BYTES": 4, "MAX_FRAME_BYTES": 1441, "TAG_HEAD_BYTES": 32},
     "server_session": {"MAX_BUFFERED_CHARS": 100_000},
     "session": {"MAX_APPEND_CHARS": 2000, "MAX_UNKNOWN_EVENTS": 10_000, "MAX_UNKNOWN_TYPES": 32},
     "usage": {"MAX_COUNT": 1_000_000},

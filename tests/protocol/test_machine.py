@@ -6,6 +6,8 @@ from enum import Enum
 from itertools import product
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from protocol import events
 from protocol.errors import Fault, LocalProtocolError, ProtocolError, RemoteProtocolError
@@ -178,3 +180,22 @@ def test_what_an_event_carries_decides_where_the_tables_need_it() -> None:
     assert input_of(manual) == (Input.UPDATE_MANUAL, None)
     assert input_of(events.SessionUpdate(session=events.SessionSettings())) == (Input.UPDATE, None)
     assert input_of(events.InputTextBufferAppend(text="x")) == (Input.APPEND, None)
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(Input)), st.sampled_from(["r", "other"])), max_size=60))
+def test_what_moved_nothing_before_is_looked_at_again_once_something_moved(moves: list[tuple[Input, str]]) -> None:
+    """A machine that remembers it agrees with one that is made to forget."""
+    machine, forgetful = machine_in(Role.CLIENT), machine_in(Role.CLIENT)
+    for move, response_id in moves:
+        of = response_id if move in ON_A_RESPONSE else None
+        outcomes = []
+        for one in (machine, forgetful):
+            try:
+                one.fire(move, of)
+                outcomes.append("")
+            except ProtocolError as error:
+                outcomes.append(str(error))
+        assert outcomes[0] == outcomes[1]
+        assert states(machine) == states(forgetful)
+        assert machine.responses == forgetful.responses
+        forgetful._idle = None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import anyio
 import pytest
 import structlog
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.providers.attempts import RetryPolicy, with_retries
-from gateway.providers.deadlines import Deadlines, SessionClock
+from gateway.providers.deadlines import SLACK, Deadlines, SessionClock
 from protocol.errors import Fault, ProviderFailure
 
 pytestmark = pytest.mark.anyio
@@ -83,15 +85,48 @@ async def test_the_clock_names_the_deadline_that_is_next() -> None:
     now = anyio.current_time()
     clock = SessionClock(Deadlines(connect=1, first_audio=30, delta_gap=20, session=100), now + 30)
     assert (clock.fault, clock.scope.deadline) == (Fault.FIRST_AUDIO_TIMEOUT, now + 30)
-    clock.audio_arrived()
-    assert clock.fault is Fault.AUDIO_STALLED
-    assert now + 20 <= clock.scope.deadline < now + 30
+    clock.audio_arrived(now)
+    assert (clock.fault, clock.scope.deadline) == (Fault.AUDIO_STALLED, now + 20 * (1 + SLACK))
+
+
+async def test_its_time_is_that_of_the_event_loop() -> None:
+    clock = SessionClock(Deadlines(connect=1, first_audio=30, delta_gap=20, session=100), 30)
+    before = anyio.current_time()
+    assert before <= clock.now() <= anyio.current_time()
+
+
+@given(st.lists(st.floats(0, 25), min_size=1))
+async def test_a_gap_ends_when_it_may_and_hardly_later(pauses: list[float]) -> None:
+    now = anyio.current_time()
+    clock = SessionClock(Deadlines(connect=1, first_audio=30, delta_gap=20, session=1e6), now + 30)
+    for pause in pauses:
+        now += pause
+        clock.audio_arrived(now)
+        assert now + 20 <= clock.scope.deadline <= now + 20 * (1 + SLACK)
+
+
+async def test_the_deadline_is_not_moved_for_each_piece() -> None:
+    now = anyio.current_time()
+    clock = SessionClock(Deadlines(connect=1, first_audio=30, delta_gap=20, session=100), now + 30)
+    deadlines = set[float]()
+    for number in range(40):
+        clock.audio_arrived(now + number * 0.3)
+        deadlines.add(clock.scope.deadline)
+    assert len(deadlines) < 10
+
+
+async def test_audio_that_comes_early_has_its_gap_though_the_first_might_have_taken_the_whole_session() -> None:
+    now = anyio.current_time()
+    clock = SessionClock(Deadlines(connect=1, first_audio=300, delta_gap=20, session=100), now + 300)
+    assert clock.fault is Fault.SESSION_TIMEOUT
+    clock.audio_arrived(now)
+    assert (clock.fault, clock.scope.deadline) == (Fault.AUDIO_STALLED, now + 20 * (1 + SLACK))
 
 
 async def test_no_gap_outlives_the_session() -> None:
     now = anyio.current_time()
     clock = SessionClock(Deadlines(connect=1, first_audio=30, delta_gap=20, session=10), now + 30)
     assert clock.fault is Fault.SESSION_TIMEOUT
-    clock.audio_arrived()
+    clock.audio_arrived(now)
     assert clock.fault is Fault.SESSION_TIMEOUT
     assert now + 10 <= clock.scope.deadline < now + 20
