@@ -23,8 +23,8 @@ from gateway.providers.realtime_connection import RealtimeConnection
 from protocol.errors import Fault, ProviderFailure
 
 MEMORY_SECONDS = 60.0
-"""How long a start is remembered as demand. Opening a connection anew every `idle_seconds` for nobody is four starts a
-minute of the account's 180, for each model."""
+"""How long a start is remembered as demand. A connection that is opened anew every `idle_seconds` for nobody takes four
+of the account's 180 starts a minute."""
 
 BURST_SECONDS = 2.0
 """Starts this close together are met by connections that all must be there beforehand: opening one takes up to that
